@@ -1,0 +1,1 @@
+//! Joins the hubs of several nodes into one.

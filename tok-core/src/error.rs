@@ -1,0 +1,161 @@
+//! The errors of this crate: one enum an operation, the same under every feature set.
+
+use std::io;
+
+use crate::{InvalidUid, queue::QueueError, relay::RelayError};
+
+/// Any error, as a cause.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// [`HubBuilder::build`](crate::HubBuilder::build) refused the configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No runtime was given.
+    #[error("no runtime: call .runtime(..) on the builder, for example with tok_core::rt::Tokio")]
+    NoRuntime,
+    /// The runtime is not running on the thread that builds the hub.
+    #[error("the runtime cannot be used from this thread: build the hub inside it")]
+    RuntimeNotRunning(#[source] BoxError),
+    /// A setting has a value that cannot work.
+    #[error("{setting} is {value}, but {rule}")]
+    Invalid {
+        /// The builder's method.
+        setting: &'static str,
+        /// What it was given.
+        value: String,
+        /// What would be right.
+        rule: &'static str,
+    },
+    /// Two settings contradict each other.
+    #[error("{0}")]
+    Conflict(&'static str),
+}
+
+/// [`Hub::send`](crate::Hub::send) did not take the message. Nobody was sent anything, unless the variant says so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The user id is unusable.
+    #[error(transparent)]
+    InvalidUid(#[from] InvalidUid),
+    /// The message is larger than the hub's limit for one message.
+    #[error("the message has {bytes} bytes, the limit is {limit}")]
+    TooBig {
+        /// Its size.
+        bytes: usize,
+        /// The hub's `max_message`.
+        limit: usize,
+    },
+    /// The TTL is over the longest that the clock can hold.
+    #[error("the TTL is too long")]
+    TtlTooLong,
+    /// As many messages or bytes as the queue allows are kept for this user already.
+    #[error("the queue of this user is full")]
+    Full,
+    /// The user is offline and there is no queue to keep the message.
+    #[error("the user is offline and this hub has no queue")]
+    NotKept,
+    /// The hub holds as many bytes as its budget allows.
+    #[error("the hub's memory budget is used up")]
+    Overloaded,
+    /// The hub is shutting down and the message was not to be kept.
+    #[error("the hub is shutting down")]
+    Draining,
+    /// The queue failed. Whether it has the message is unknown; no session was given it.
+    #[error("the queue failed")]
+    Queue(#[source] QueueError),
+    /// Other nodes could not be asked. Sessions on this node were given the message.
+    #[error("the cluster failed")]
+    Relay(#[source] RelayError),
+}
+
+/// A login that is refused, with the HTTP status that says so on WebSocket (other transports send the reason).
+///
+/// ```
+/// use tok_core::Refusal;
+///
+/// let refusal = Refusal::unauthorized("bad token");
+/// assert_eq!((refusal.status(), refusal.reason()), (401, "bad token"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("login refused with status {status}: {reason}")]
+pub struct Refusal {
+    status: u16,
+    reason: Box<str>,
+}
+
+impl Refusal {
+    /// A refusal with a status from 400 to 599; any other becomes 500.
+    #[must_use]
+    pub fn new(status: u16, reason: impl Into<String>) -> Self {
+        let status = if (400..600).contains(&status) { status } else { 500 };
+        Self { status, reason: reason.into().into() }
+    }
+
+    /// 400: the login is malformed.
+    #[must_use]
+    pub fn bad_request(reason: impl Into<String>) -> Self {
+        Self::new(400, reason)
+    }
+
+    /// 401: the credentials do not prove who this is.
+    #[must_use]
+    pub fn unauthorized(reason: impl Into<String>) -> Self {
+        Self::new(401, reason)
+    }
+
+    /// 403: known, but not allowed.
+    #[must_use]
+    pub fn forbidden(reason: impl Into<String>) -> Self {
+        Self::new(403, reason)
+    }
+
+    /// 503: not now; full, draining, or a part of the server is away.
+    #[must_use]
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self::new(503, reason)
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The reason, for the client to read.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl From<InvalidUid> for Refusal {
+    fn from(error: InvalidUid) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+/// A transport failed. The session ends; the variant decides which close the peer gets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The connection is gone.
+    #[error("the connection is closed")]
+    Closed,
+    /// The peer announced or sent more than the limit.
+    #[error("a message is over the limit of {limit} bytes")]
+    TooBig {
+        /// The limit.
+        limit: usize,
+    },
+    /// The peer sent text that is not UTF-8.
+    #[error("a text message is not valid UTF-8")]
+    BadText,
+    /// The peer broke the protocol.
+    #[error("protocol error: {0}")]
+    Protocol(&'static str),
+    /// The byte stream failed.
+    #[error("the byte stream failed")]
+    Io(#[from] io::Error),
+}

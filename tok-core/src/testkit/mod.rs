@@ -1,0 +1,3 @@
+//! Conformance suites, in-memory transports and the simulator.
+pub mod queue;
+pub mod transport;

@@ -1,0 +1,1 @@
+//! The in-memory transport pair, and the conformance suite of `Transport`.

@@ -1,0 +1,157 @@
+//! The seam to a connection: [`Transport`], and what helps to write one.
+
+mod framed;
+mod framing;
+mod listen;
+mod stream;
+mod write_queue;
+
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+
+use crate::{CloseReason, Message};
+
+pub use self::{
+    framed::{Framed, from_framed},
+    framing::{Frame, Framing, IDENTITY},
+    listen::{Handshake, listen},
+    stream::{Accept, ByteStream, PeerAddr},
+    write_queue::WriteQueue,
+};
+#[cfg(feature = "smol")]
+pub use self::stream::FuturesStream;
+#[cfg(feature = "tokio")]
+pub use self::stream::TokioStream;
+pub use crate::error::TransportError;
+
+/// One live, authenticated connection: what a session reads messages from and writes frames to.
+///
+/// # Contract
+/// * One owner, one task; every method is cheap and none blocks. `poll_*` register the waker when they return
+///   `Pending`, and may be given up and called again at any time without loss (cancel-safe).
+/// * What `start_send` takes is written in that order, whole: frames never mix.
+/// * `written` never passes what `start_send` returned last, and reaches it after a `poll_flush` that was ready.
+/// * A transport that [`confirms`](Self::confirms) puts a probe on the wire for [`Outgoing::Barrier`] that the peer
+///   answers only after it has read everything before; the answer comes back as [`Incoming::Barrier`] with the same
+///   number. Numbers that were not sent must not come back.
+/// * After an error from any method the session calls only `start_send(Close)`, `poll_flush` and `poll_close`.
+///
+/// [`from_framed`] makes a transport of any `Stream + Sink` of messages. The suite in
+/// `tok_core::testkit::transport` checks this contract for an implementation.
+///
+/// ```
+/// use std::{collections::VecDeque, task::{Context, Poll}};
+/// use tok_core::transport::{Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError};
+///
+/// /// Plays back what a peer once sent, and forgets what is sent to it.
+/// struct Replay(VecDeque<tok_core::Message>, u64);
+///
+/// impl Transport for Replay {
+///     fn framing(&self) -> &'static Framing {
+///         &IDENTITY
+///     }
+///     fn poll_recv(&mut self, _: &mut Context<'_>) -> Poll<Result<Incoming, TransportError>> {
+///         Poll::Ready(Ok(self.0.pop_front().map_or(Incoming::Close, Incoming::Message)))
+///     }
+///     fn start_send(&mut self, out: Outgoing) -> Result<u64, TransportError> {
+///         if let Outgoing::Frame(frame) = out {
+///             self.1 += frame.bytes().len() as u64;
+///         }
+///         Ok(self.1)
+///     }
+///     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+///         Poll::Ready(Ok(()))
+///     }
+///     fn written(&self) -> u64 {
+///         self.1
+///     }
+///     fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+///         Poll::Ready(Ok(()))
+///     }
+/// }
+/// ```
+pub trait Transport: Send + Unpin + 'static {
+    /// How messages become this transport's frames. A message is encoded once for each framing, whatever the number
+    /// of receivers.
+    fn framing(&self) -> &'static Framing;
+
+    /// Whether the peer answers [`Outgoing::Barrier`] and [`Outgoing::Ping`]. If not, neither is ever sent, and a
+    /// message counts as received when it is written. False by default.
+    fn confirms(&self) -> bool {
+        false
+    }
+
+    /// The connection underneath, where several transports in turn can share one. A newer session on the same
+    /// connection replaces the older without a goodbye. None by default.
+    fn connection(&self) -> Option<ConnectionId> {
+        None
+    }
+
+    /// The next thing that the peer sent.
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, TransportError>>;
+
+    /// Takes something to write and returns the total number of bytes taken so far. It never waits; the session
+    /// bounds what it hands over by [`written`](Self::written).
+    ///
+    /// # Errors
+    /// The connection can take nothing more.
+    fn start_send(&mut self, out: Outgoing) -> Result<u64, TransportError>;
+
+    /// Writes what has been taken; ready when the operating system has all of it.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+
+    /// The total number of bytes that the operating system took.
+    fn written(&self) -> u64;
+
+    /// Ends the connection: flushes, half-closes, then reads and discards until the peer is done too, so that no
+    /// reset eats what was written last. The session bounds the time.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+}
+
+impl fmt::Debug for dyn Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("framing", self.framing()).finish_non_exhaustive()
+    }
+}
+
+/// What comes from a peer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Incoming {
+    /// A whole message.
+    Message(Message),
+    /// The answer to the barrier of this number.
+    Barrier(u64),
+    /// A sign of life that is neither: a keep-alive or an answer to one.
+    Alive,
+    /// The peer closed in good order, or ended its direction; nothing more will come.
+    Close,
+}
+
+/// What goes to a peer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outgoing {
+    /// A message, encoded by this transport's framing.
+    Frame(Frame),
+    /// A probe that the peer answers after all before it.
+    Barrier(u64),
+    /// A probe that asks for a sign of life.
+    Ping,
+    /// The end, with the reason that the peer is told. Nothing is sent after it.
+    Close(CloseReason),
+}
+
+/// Names a connection that several transports share in turn; see [`Transport::connection`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(u128);
+
+impl ConnectionId {
+    /// An id that is unique among the live connections of a hub.
+    #[must_use]
+    pub const fn new(id: u128) -> Self {
+        Self(id)
+    }
+}

@@ -1,0 +1,208 @@
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    task::{Context, Poll},
+};
+
+/// A connection of bytes, whatever carries it: TCP, TLS, a Unix socket. What tok's transports are built over.
+///
+/// With the feature `tokio` any of tokio's `AsyncRead + AsyncWrite` becomes one by `TokioStream`, with the feature
+/// `smol` any of futures-io's by `FuturesStream`.
+///
+/// # Contract
+/// As tokio's and futures-io's traits of the same methods: `Pending` registers the waker, reading 0 bytes into a
+/// buffer that is not empty is the end of the stream.
+pub trait ByteStream: Send + Unpin + 'static {
+    /// Reads at most `buf.len()` bytes.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes some of `bufs`, in order, and says how many bytes it took.
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Pushes on what the stream itself buffers.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends the writing direction; reading goes on.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Where connections come from: a listening socket. Implemented for tokio's and smol's TCP and Unix listeners.
+///
+/// Accepting is cancel-safe: dropping the future loses no connection.
+pub trait Accept: Send + Sync + 'static {
+    /// What a connection is.
+    type Stream: ByteStream;
+
+    /// Waits for the next connection. TCP connections have `TCP_NODELAY` set.
+    ///
+    /// # Errors
+    /// As the operating system's; the caller pauses and tries again.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, PeerAddr)>> + Send;
+}
+
+/// The address of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PeerAddr {
+    /// An IP address and port.
+    Ip(SocketAddr),
+    /// A process on this machine, through a Unix socket.
+    Unix,
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+pub use self::tokio::TokioStream;
+
+#[cfg(feature = "tokio")]
+mod tokio {
+    use std::{
+        io::{self, IoSlice},
+        pin::Pin,
+        task::{Context, Poll, ready},
+    };
+
+    use tokio::{
+        io::{AsyncRead, AsyncWrite, ReadBuf},
+        net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    };
+
+    use super::{Accept, ByteStream, PeerAddr};
+
+    /// Any of tokio's byte streams as a [`ByteStream`].
+    #[derive(Debug)]
+    pub struct TokioStream<T>(T);
+
+    impl<T> TokioStream<T> {
+        /// Wraps a stream.
+        pub fn new(stream: T) -> Self {
+            Self(stream)
+        }
+
+        /// The stream.
+        pub fn into_inner(self) -> T {
+            self.0
+        }
+    }
+
+    impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for TokioStream<T> {
+        fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+            let mut buf = ReadBuf::new(buf);
+            ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
+            Poll::Ready(Ok(buf.filled().len()))
+        }
+
+        fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        }
+
+        fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    impl Accept for TcpListener {
+        type Stream = TokioStream<TcpStream>;
+
+        async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
+            let (stream, addr) = Self::accept(self).await?;
+            stream.set_nodelay(true)?;
+            Ok((TokioStream(stream), PeerAddr::Ip(addr)))
+        }
+    }
+
+    impl Accept for UnixListener {
+        type Stream = TokioStream<UnixStream>;
+
+        async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
+            let (stream, _) = Self::accept(self).await?;
+            Ok((TokioStream(stream), PeerAddr::Unix))
+        }
+    }
+}
+
+#[cfg(feature = "smol")]
+pub use self::smol::FuturesStream;
+
+#[cfg(feature = "smol")]
+mod smol {
+    use std::{
+        io::{self, IoSlice},
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use futures_io::{AsyncRead, AsyncWrite};
+    use smol::net::{
+        TcpListener, TcpStream,
+        unix::{UnixListener, UnixStream},
+    };
+
+    use super::{Accept, ByteStream, PeerAddr};
+
+    /// Any of futures-io's byte streams as a [`ByteStream`].
+    #[derive(Debug)]
+    pub struct FuturesStream<T>(T);
+
+    impl<T> FuturesStream<T> {
+        /// Wraps a stream.
+        pub fn new(stream: T) -> Self {
+            Self(stream)
+        }
+
+        /// The stream.
+        pub fn into_inner(self) -> T {
+            self.0
+        }
+    }
+
+    impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for FuturesStream<T> {
+        fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+
+        fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        }
+
+        fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_close(cx)
+        }
+    }
+
+    impl Accept for TcpListener {
+        type Stream = FuturesStream<TcpStream>;
+
+        async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
+            let (stream, addr) = Self::accept(self).await?;
+            stream.set_nodelay(true)?;
+            Ok((FuturesStream(stream), PeerAddr::Ip(addr)))
+        }
+    }
+
+    impl Accept for UnixListener {
+        type Stream = FuturesStream<UnixStream>;
+
+        async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
+            let (stream, _) = Self::accept(self).await?;
+            Ok((FuturesStream(stream), PeerAddr::Unix))
+        }
+    }
+}

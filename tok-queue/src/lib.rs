@@ -1,0 +1,1 @@
+//! Queues that keep tok's messages for users who are away.

@@ -1,0 +1,1 @@
+//! WebSocket for tok: strict upgrade on hyper, interchangeable engines.

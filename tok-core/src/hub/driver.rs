@@ -1,0 +1,619 @@
+//! A session's task: one future that reads, writes, handles and keeps time for one connection.
+
+use std::{
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::{
+    hooks::{Received, Sending, Undelivered, guard},
+    inner::Inner,
+    log::Cursor,
+    session::{Core, Session},
+    slot::Item,
+    timers::TICK,
+    user::Effects,
+};
+use crate::{
+    CloseReason, Confirm, Device, Message, Transport,
+    rt::Instant,
+    trace::event,
+    transport::{Incoming, Outgoing, TransportError},
+};
+
+/// Bytes that the transport is given beyond what the operating system took. Small enough that a takeover finds
+/// little on its way, large enough to fill a socket in one call.
+const MAX_UNSENT: usize = 64 * 1024;
+/// Messages read, or handled, before writing gets its turn.
+const ROUND: usize = 64;
+/// Rounds before other tasks get theirs.
+const ROUNDS: usize = 8;
+/// Payloads up to this size are copied out of the transport's read buffer, which a slice of it would keep alive.
+const COPY_UP_TO: usize = 1024;
+
+/// Runs a session to its end and says why it ended.
+pub(crate) async fn serve<T: Transport>(hub: Arc<Inner>, device: Device, transport: T) -> CloseReason {
+    let (session, refused) = match login(&hub, device, &transport) {
+        Ok(session) => (session, None),
+        Err((session, reason)) => (session, Some(reason)),
+    };
+    let mut end = End { session: &session, opened: refused.is_none(), reason: CloseReason::Dropped };
+    if end.opened {
+        hub.session_started();
+        hub.everyone.add(&session.core);
+    }
+    let opened = if end.opened { hub.hooks.open(&session) } else { Ok(()) };
+    let mut handler = pin!(handle(&session));
+    let mut driver = Driver::new(&session, transport);
+    if let Some(reason) = refused.or(opened.is_err().then_some(CloseReason::Panicked)) {
+        driver.end(reason);
+    }
+    end.reason = std::future::poll_fn(|cx| driver.poll(cx, handler.as_mut())).await;
+    end.reason
+}
+
+fn login<T: Transport>(
+    hub: &Arc<Inner>,
+    device: Device,
+    transport: &T,
+) -> Result<Session, (Session, CloseReason)> {
+    let class = guard(|| hub.settings.sso.class(&device));
+    loop {
+        let user = hub.registry.find_or_add(hub, device.uid());
+        let mut fx = Effects::default();
+        let Some(mut state) = user.lock() else { continue };
+        let unusable = match &class {
+            _ if device.uid().check().is_err() => Some(CloseReason::Unauthorized),
+            Err(_) => Some(CloseReason::Panicked),
+            Ok(_) => None,
+        };
+        let class = class.unwrap_or_default();
+        let core = Arc::new(Core::new(hub, Arc::clone(&user), device, class, transport.connection()));
+        let attached = unusable.map_or_else(|| state.attach(hub, &core, &mut fx), Err);
+        drop(state);
+        fx.run(hub, Some(&user));
+        let session = Session { core, hub: Arc::clone(hub) };
+        return match attached {
+            Ok(()) => Ok(session),
+            Err(reason) => {
+                user.retire_if_idle(hub);
+                Err((session, reason))
+            }
+        };
+    }
+}
+
+/// Takes a session apart when its task ends, however it ends.
+struct End<'a> {
+    session: &'a Session,
+    opened: bool,
+    reason: CloseReason,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let Session { core, hub } = self.session;
+        if !self.opened {
+            return;
+        }
+        let waiting = core.inbox.lock().clear();
+        hub.budget.sub(waiting);
+        hub.everyone.remove(core);
+        let mut fx = Effects::default();
+        if let Some(mut state) = core.user.lock() {
+            state.detach(hub, core, self.reason, &mut fx);
+            state.forget(core);
+        }
+        fx.run(hub, Some(&core.user));
+        hub.rooms.leave_all(core);
+        hub.hooks.close(self.session, self.reason);
+        core.user.retire_if_idle(hub);
+        hub.session_ended();
+    }
+}
+
+/// Handles messages one after the other. It holds no lock while it does.
+async fn handle(session: &Session) {
+    let Session { core, hub } = session;
+    loop {
+        let next = std::future::poll_fn(|_| {
+            // No waker: the session's task polls this again when it has put something into the inbox.
+            let mut inbox = core.inbox.lock();
+            inbox.handling = false;
+            if !core.slot.lock().may_handle() {
+                return Poll::Ready(None);
+            }
+            match inbox.pop() {
+                None => Poll::Pending,
+                Some(next) => {
+                    inbox.handling = true;
+                    Poll::Ready(next)
+                }
+            }
+        });
+        let Some((message, cost)) = next.await else { break };
+        hub.budget.sub(cost);
+        match hub.hooks.before_receive(session, message) {
+            Received::Pass(message) => hub.actor.on_receive(session, message).await,
+            Received::Drop => {}
+            Received::Close(reason) => session.close(reason),
+        }
+    }
+    core.inbox.lock().handling = false;
+}
+
+/// Where a session is on its way.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Running,
+    /// The goodbye is on its way, until the peer is done or the time is up.
+    Closing(CloseReason, Instant),
+    /// The transport is gone; a handler may still run.
+    Gone(CloseReason),
+}
+
+struct Driver<'a, T> {
+    session: &'a Session,
+    transport: Option<T>,
+    phase: Phase,
+    /// Bytes that the transport took.
+    accepted: u64,
+    /// How far the log has been given to the transport, and how far that is confirmed or being asked.
+    given: Cursor,
+    asked: Cursor,
+    /// The question that the peer, or the operating system, has yet to answer.
+    question: Option<Question>,
+    barriers: u64,
+    now: Instant,
+    last_heard: Instant,
+    probed: bool,
+    /// Reading stopped because the handler does not keep up; silence is not the peer's fault then.
+    reading_paused: bool,
+    written: u64,
+    last_written: Instant,
+    armed: Option<Instant>,
+    handler_done: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    /// Answered by [`Incoming::Barrier`] of this number.
+    Barrier(u64, Cursor),
+    /// Answered when so many bytes are written.
+    Written(u64, Cursor),
+}
+
+impl<'a, T: Transport> Driver<'a, T> {
+    fn new(session: &'a Session, transport: T) -> Self {
+        let now = session.hub.runtime.now();
+        Self {
+            session,
+            transport: Some(transport),
+            phase: Phase::Running,
+            accepted: 0,
+            given: Cursor::default(),
+            asked: Cursor::default(),
+            question: None,
+            barriers: 0,
+            now,
+            last_heard: now,
+            probed: false,
+            reading_paused: false,
+            written: 0,
+            last_written: now,
+            armed: None,
+            handler_done: false,
+        }
+    }
+
+    fn poll<F>(&mut self, cx: &mut Context<'_>, mut handler: Pin<&mut F>) -> Poll<CloseReason>
+    where
+        F: Future<Output = ()>,
+    {
+        self.now = self.hub().runtime.now();
+        let mut handler_waits = false;
+        for _ in 0..ROUNDS {
+            if self.core().aborted.load(Ordering::Acquire) {
+                return Poll::Ready(self.reason().unwrap_or(CloseReason::Draining));
+            }
+            let mut progress = false;
+            match self.phase {
+                Phase::Running => {
+                    progress |= self.write(cx);
+                    progress |= self.read(cx);
+                }
+                Phase::Closing(reason, until) => {
+                    let closed = self.transport.as_mut().is_none_or(|t| t.poll_close(cx).is_ready());
+                    if closed || self.now >= until {
+                        self.transport = None;
+                        self.phase = Phase::Gone(reason);
+                        progress = true;
+                    }
+                }
+                Phase::Gone(reason) if self.handler_done => return Poll::Ready(reason),
+                Phase::Gone(_) => {}
+            }
+            progress |= self.run_handler(cx, handler.as_mut(), &mut handler_waits);
+            progress |= self.keep_time();
+            if !progress && self.park(cx) {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn hub(&self) -> &'a Arc<Inner> {
+        &self.session.hub
+    }
+
+    fn core(&self) -> &'a Arc<Core> {
+        &self.session.core
+    }
+
+    fn reason(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Running => None,
+            Phase::Closing(reason, _) | Phase::Gone(reason) => Some(reason),
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        let written = self.transport.as_ref().map_or(self.accepted, Transport::written);
+        usize::try_from(self.accepted.saturating_sub(written)).unwrap_or(usize::MAX)
+    }
+
+    fn max_unsent(&self) -> usize {
+        MAX_UNSENT.min(self.hub().settings.backlog.max_bytes)
+    }
+
+    /// Hands over what waits, asks for confirmation, and writes. Says whether anything moved.
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let (hub, core) = (self.hub(), self.core());
+        let unsent = self.unsent();
+        let mut batch = Vec::new();
+        let (ending, hungry, writable) = {
+            let mut slot = core.slot.lock();
+            slot.set_unsent(unsent);
+            slot.take(self.max_unsent().saturating_sub(unsent), &mut batch);
+            (slot.take_ending(), slot.is_hungry(hub.settings.backlog), slot.take_writable(hub.settings.backlog))
+        };
+        if let Some(waker) = writable {
+            waker.wake();
+        }
+        if let Some(reason) = ending {
+            self.end(reason);
+            return true;
+        }
+        if hungry {
+            let mut fx = Effects::default();
+            if let Some(mut state) = core.user.lock() {
+                state.feed(hub, core, &mut fx);
+            }
+            fx.run(hub, Some(&core.user));
+        }
+        let moved = !batch.is_empty();
+        for item in batch {
+            if let Err(reason) = self.give(item) {
+                self.end(reason);
+                return true;
+            }
+        }
+        if let Err(error) = self.ask() {
+            self.fail(error);
+            return true;
+        }
+        let Some(transport) = &mut self.transport else { return moved };
+        if transport.written() < self.accepted {
+            if let Poll::Ready(Err(error)) = transport.poll_flush(cx) {
+                self.fail(error);
+                return true;
+            }
+        }
+        let written = self.transport.as_ref().map_or(0, Transport::written);
+        if written > self.written || unsent == 0 {
+            self.written = written;
+            self.last_written = self.now;
+        }
+        match self.question {
+            Some(Question::Written(upto, cursor)) if written >= upto => {
+                self.question = None;
+                self.confirm(cursor);
+                true
+            }
+            _ => moved,
+        }
+    }
+
+    /// Gives one message to the transport, by way of the hooks.
+    fn give(&mut self, item: Item) -> Result<(), CloseReason> {
+        let (hub, session) = (self.hub(), self.session);
+        let Some(transport) = &mut self.transport else { return Ok(()) };
+        let message = item.packet.message();
+        let framing = transport.framing();
+        let mut replaced = None;
+        let frame = match hub.hooks.before_send(session, message).map_err(|_| CloseReason::Panicked)? {
+            Sending::Pass => item.packet.frame(framing),
+            Sending::Replace(other) => {
+                let other = other.with_id(message.id());
+                let frame = framing.encode(&other);
+                replaced = Some(other);
+                frame
+            }
+            Sending::Refuse => {
+                hub.hooks.undelivered(session.device().uid(), message, Undelivered::Refused);
+                // It is passed over: what confirms the next message confirms this one too.
+                self.given.advance(item.kept.unwrap_or_default());
+                return Ok(());
+            }
+        };
+        self.accepted = transport.start_send(Outgoing::Frame(frame)).map_err(|error| reason_of(&error))?;
+        self.given.advance(item.kept.unwrap_or_default());
+        hub.hooks
+            .after_send(session, replaced.as_ref().unwrap_or(message))
+            .map_err(|_| CloseReason::Panicked)
+    }
+
+    /// Puts a question behind what was given since the last, if none is open: its answer confirms all before it.
+    fn ask(&mut self) -> Result<(), TransportError> {
+        let level = self.core().confirm_level();
+        if self.question.is_some() || !self.given.passes(self.asked) || level == Confirm::Acknowledged {
+            return Ok(());
+        }
+        let Some(transport) = &mut self.transport else { return Ok(()) };
+        self.question = Some(if level == Confirm::Received && transport.confirms() {
+            self.barriers += 1;
+            self.accepted = transport.start_send(Outgoing::Barrier(self.barriers))?;
+            Question::Barrier(self.barriers, self.given)
+        } else if self.accepted == transport.written() {
+            // Everything given was passed over or written already.
+            self.asked = self.given;
+            self.confirm(self.given);
+            return Ok(());
+        } else {
+            Question::Written(self.accepted, self.given)
+        });
+        self.asked = self.given;
+        Ok(())
+    }
+
+    fn confirm(&self, cursor: Cursor) {
+        let (hub, core) = (self.hub(), self.core());
+        let mut fx = Effects::default();
+        if let Some(mut state) = core.user.lock() {
+            state.confirm(hub, core, cursor, &mut fx);
+        }
+        fx.run(hub, Some(&core.user));
+    }
+
+    /// Reads while the handler keeps up. Says whether anything came.
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        let (hub, core) = (self.hub(), self.core());
+        for count in 0..ROUND {
+            if !matches!(self.phase, Phase::Running) {
+                return true;
+            }
+            let paused = {
+                let inbox = core.inbox.lock();
+                let full = inbox.bytes() >= hub.settings.max_inbound || hub.budget.is_over();
+                full && inbox.len() > 0
+            };
+            if paused {
+                self.reading_paused = true;
+                return count > 0;
+            }
+            if std::mem::take(&mut self.reading_paused) {
+                self.heard();
+            }
+            let Some(transport) = &mut self.transport else { return false };
+            match transport.poll_recv(cx) {
+                Poll::Pending => return count > 0,
+                Poll::Ready(Ok(Incoming::Message(message))) => {
+                    self.heard();
+                    let cost = core.inbox.lock().push(own(message));
+                    hub.budget.add(cost);
+                }
+                Poll::Ready(Ok(Incoming::Barrier(number))) => {
+                    self.heard();
+                    if let Some(Question::Barrier(asked, cursor)) = self.question {
+                        if asked == number {
+                            self.question = None;
+                            self.confirm(cursor);
+                        }
+                    }
+                }
+                Poll::Ready(Ok(Incoming::Alive)) => self.heard(),
+                Poll::Ready(Ok(Incoming::Close)) => self.end(CloseReason::PeerClosed),
+                Poll::Ready(Err(error)) => self.fail(error),
+            }
+        }
+        true
+    }
+
+    fn heard(&mut self) {
+        self.last_heard = self.now;
+        self.probed = false;
+    }
+
+    /// Lets the handler go on. Says whether it took a message or ended.
+    fn run_handler<F>(&mut self, cx: &mut Context<'_>, handler: Pin<&mut F>, waits: &mut bool) -> bool
+    where
+        F: Future<Output = ()>,
+    {
+        let (waiting, may_end) = {
+            let inbox = self.core().inbox.lock();
+            (inbox.len(), inbox.len() > 0 || inbox.handling || !matches!(self.phase, Phase::Running))
+        };
+        if self.handler_done || !may_end || *waits {
+            return false;
+        }
+        match guard(|| handler.poll(cx)) {
+            Ok(Poll::Pending) => {
+                let inbox = self.core().inbox.lock();
+                *waits = inbox.handling;
+                inbox.len() < waiting
+            }
+            Ok(Poll::Ready(())) => {
+                self.handler_done = true;
+                true
+            }
+            Err(_) => {
+                self.handler_done = true;
+                self.end(CloseReason::Panicked);
+                true
+            }
+        }
+    }
+
+    fn fail(&mut self, error: TransportError) {
+        event!(DEBUG, error = %error, "a transport failed");
+        self.end(reason_of(&error));
+    }
+
+    /// Begins the end: the session is given nothing more, and the peer is told if it can be.
+    fn end(&mut self, reason: CloseReason) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        let (hub, core) = (self.hub(), self.core());
+        self.session.close(reason);
+        // Messages that the peer sent before it left are still handled; a session that was ended handles no more.
+        let fenced = !core.slot.lock().may_handle();
+        let dropped = {
+            let mut inbox = core.inbox.lock();
+            inbox.close();
+            if fenced { inbox.clear() } else { 0 }
+        };
+        hub.budget.sub(dropped);
+        let until = self.now.saturating_add(hub.settings.close_timeout);
+        self.phase = match reason {
+            CloseReason::Disconnected | CloseReason::Dropped | CloseReason::Replaced => {
+                self.transport = None;
+                Phase::Gone(reason)
+            }
+            _ => {
+                if reason.can_say_goodbye() {
+                    self.say_goodbye(reason);
+                }
+                Phase::Closing(reason, until)
+            }
+        };
+    }
+
+    fn say_goodbye(&mut self, reason: CloseReason) {
+        let bye = self.hub().hooks.bye(self.session, reason);
+        let Some(transport) = &mut self.transport else { return };
+        // A transport that can take nothing more is closed all the same.
+        if let Some(bye) = bye {
+            let _ = transport.start_send(Outgoing::Frame(transport.framing().encode(&bye)));
+        }
+        let _ = transport.start_send(Outgoing::Close(reason));
+    }
+
+    /// Does what is due, and asks to be woken for what is next. Says whether the session moved.
+    fn keep_time(&mut self) -> bool {
+        let Some((deadline, due)) = self.next_deadline() else { return false };
+        if self.now < deadline {
+            let late = self.armed.is_none_or(|armed| armed <= self.now || armed > deadline.saturating_add(TICK));
+            if late {
+                self.armed = Some(self.hub().timers.arm(deadline, self.core()));
+            }
+            return false;
+        }
+        match due {
+            Due::Probe => self.probe(),
+            Due::End(reason) => self.end(reason),
+            Due::Closed => return false,
+        }
+        true
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, Due)> {
+        let settings = &self.hub().settings;
+        if let Phase::Closing(_, until) = self.phase {
+            return Some((until, Due::Closed));
+        }
+        if !matches!(self.phase, Phase::Running) {
+            return None;
+        }
+        let mut next: Option<(Instant, Due)> = None;
+        let mut consider = |timeout: std::time::Duration, since: Instant, due: Due| {
+            let at = since.saturating_add(timeout);
+            if !timeout.is_zero() && next.is_none_or(|(other, _)| at < other) {
+                next = Some((at, due));
+            }
+        };
+        if self.unsent() > 0 {
+            consider(settings.write_timeout, self.last_written, Due::End(CloseReason::Slow));
+        }
+        if !self.reading_paused {
+            consider(settings.read_timeout, self.last_heard, Due::End(CloseReason::Idle));
+            if self.probed {
+                consider(settings.ping_interval * 2, self.last_heard, Due::End(CloseReason::Idle));
+            } else if self.hub().hooks.ping.is_some() || self.transport.as_ref().is_some_and(Transport::confirms) {
+                consider(settings.ping_interval, self.last_heard, Due::Probe);
+            }
+        }
+        next
+    }
+
+    /// Asks a silent peer for a sign of life.
+    fn probe(&mut self) {
+        self.probed = true;
+        let result = match self.hub().hooks.ping(self.session) {
+            Err(_) => return self.end(CloseReason::Panicked),
+            Ok(message) => self.transport.as_mut().map(|transport| {
+                transport.start_send(match &message {
+                    Some(message) => Outgoing::Frame(transport.framing().encode(message)),
+                    None => Outgoing::Ping,
+                })
+            }),
+        };
+        match result {
+            Some(Ok(accepted)) => self.accepted = accepted,
+            Some(Err(error)) => self.fail(error),
+            None => {}
+        }
+    }
+
+    /// Registers the task to be woken by whoever has something for it. False if somebody has already.
+    fn park(&self, cx: &Context<'_>) -> bool {
+        let backlog = self.hub().settings.backlog;
+        let can_write = matches!(self.phase, Phase::Running) && self.unsent() < self.max_unsent();
+        let mut slot = self.core().slot.lock();
+        let busy = matches!(self.phase, Phase::Running)
+            && (slot.is_ending() || can_write && (slot.has_output() || slot.is_hungry(backlog)));
+        if !busy {
+            slot.park(cx.waker());
+        }
+        !busy
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Probe,
+    End(CloseReason),
+    /// The time for a goodbye is up; the next poll sees it.
+    Closed,
+}
+
+fn reason_of(error: &TransportError) -> CloseReason {
+    match error {
+        TransportError::Closed | TransportError::Io(_) => CloseReason::Disconnected,
+        TransportError::TooBig { .. } => CloseReason::TooBig,
+        TransportError::BadText => CloseReason::BadText,
+        TransportError::Protocol(_) => CloseReason::Protocol,
+    }
+}
+
+/// The message without hold on the buffer that it was read into.
+fn own(message: Message) -> Message {
+    if message.data().len() > COPY_UP_TO {
+        return message;
+    }
+    Message::new(message.kind(), Bytes::copy_from_slice(message.data()))
+}

@@ -1,0 +1,273 @@
+//! Queue operations of one user: a task that exists only while there are some, and runs one at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    hooks::Undelivered,
+    inner::Inner,
+    log::{Cursor, LogEntry},
+    packet::Packet,
+    session::Core,
+    user::{Effects, State, User},
+};
+use crate::{
+    SendError,
+    queue::{Admit, Entry, Epoch, Limit, Page, QueueError, Seq},
+    trace::event,
+};
+
+/// One group commit's worth.
+const BATCH_MESSAGES: usize = 512;
+const BATCH_BYTES: usize = 1024 * 1024;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+enum Job {
+    Store { batch: Vec<LogEntry>, admit: Admit },
+    Ack { upto: Seq, fence: Epoch },
+    Page { core: Arc<Core>, after: Seq, limit: Limit },
+}
+
+/// A job failed in a way that passes.
+struct TryLater;
+
+pub(crate) fn has_work(state: &State, hub: &Inner) -> bool {
+    state.log.ack_due().is_some() || must_store(state, hub) || hungry(state).is_some()
+}
+
+/// The caller has set `state.lane`.
+pub(crate) fn start(hub: &Arc<Inner>, user: &Arc<User>) {
+    let lane = run(hub.lane_guard(), Arc::clone(hub), Arc::clone(user));
+    hub.runtime.spawn("user queue", Box::pin(lane));
+}
+
+async fn run(_guard: LaneGuard, hub: Arc<Inner>, user: Arc<User>) {
+    let mut pause = FIRST_PAUSE;
+    // Which kind of work comes first changes from round to round, so that none starves the others.
+    let mut turn = 0;
+    while let Some(job) = next_job(&hub, &user, turn) {
+        turn += 1;
+        let result = match job {
+            Job::Store { batch, admit } => store(&hub, &user, &batch, admit).await,
+            Job::Ack { upto, fence } => ack(&hub, &user, upto, fence).await,
+            Job::Page { core, after, limit } => page(&hub, &user, &core, after, limit).await,
+        };
+        match result {
+            Ok(()) => pause = FIRST_PAUSE,
+            Err(TryLater) => {
+                hub.runtime.sleep_until(hub.runtime.now().saturating_add(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+    user.retire_if_idle(&hub);
+}
+
+fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
+    let mut fx = Effects::default();
+    let job = {
+        let mut state = user.lock()?;
+        state.drop_expired(hub, &mut fx);
+        let job = (0..3).find_map(|kind| match (turn + kind) % 3 {
+            0 => store_job(&state, hub),
+            1 => state.log.ack_due().map(|upto| Job::Ack { upto, fence: state.epoch }),
+            _ => page_job(&state, hub),
+        });
+        state.lane = job.is_some();
+        job
+    };
+    fx.run(hub, Some(user));
+    job
+}
+
+fn must_store(state: &State, hub: &Inner) -> bool {
+    let due = hub.writes_ahead()
+        || state.live() == 0
+        || (hub.queue.caps().durable && state.log.bytes() > hub.log_memory());
+    due && state.log.has_unstored()
+}
+
+fn store_job(state: &State, hub: &Inner) -> Option<Job> {
+    if !must_store(state, hub) {
+        return None;
+    }
+    let batch = state.log.unstored_batch(BATCH_MESSAGES, BATCH_BYTES);
+    let accepted = batch.first()?.accepted;
+    Some(Job::Store { batch, admit: if accepted { Admit::AlreadyAccepted } else { Admit::WithinLimits } })
+}
+
+fn hungry(state: &State) -> Option<&Arc<Core>> {
+    state.sessions.iter().find(|session| session.slot.lock().wants_page)
+}
+
+fn page_job(state: &State, hub: &Inner) -> Option<Job> {
+    let core = hungry(state)?;
+    let after = core.slot.lock().fed.seq;
+    // Over the hub's budget sessions still catch up, a message at a time.
+    let limit = if hub.budget.is_over() { Limit { messages: 1, bytes: 0 } } else { Limit::default() };
+    Some(Job::Page { core: Arc::clone(core), after, limit })
+}
+
+async fn store(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry], admit: Admit) -> Result<(), TryLater> {
+    let entries: Vec<Entry> = batch.iter().map(|entry| entry.packet.entry()).collect();
+    let mut result = hub.queue.enqueue(user.uid(), &entries, admit).await;
+    if matches!(result, Err(QueueError::Full)) {
+        // What has expired takes up room until it is swept.
+        hub.sweep_queue().await;
+        result = hub.queue.enqueue(user.uid(), &entries, admit).await;
+    }
+    if matches!(result, Err(QueueError::Full)) && batch.len() > 1 {
+        // The batch is refused as a whole; those that still fit should not be.
+        for single in batch {
+            let entry = [single.packet.entry()];
+            let result = hub.queue.enqueue(user.uid(), &entry, admit).await;
+            settle(hub, user, std::slice::from_ref(single), admit, result.map(|stored| stored.seqs))?;
+        }
+        return Ok(());
+    }
+    settle(hub, user, batch, admit, result.map(|stored| stored.seqs))
+}
+
+fn settle(
+    hub: &Arc<Inner>,
+    user: &Arc<User>,
+    batch: &[LogEntry],
+    admit: Admit,
+    result: Result<Vec<Seq>, QueueError>,
+) -> Result<(), TryLater> {
+    let mut fx = Effects::default();
+    let mut later = false;
+    if let Some(mut state) = user.lock() {
+        state.queue_failing = false;
+        match result {
+            Ok(seqs) => {
+                let offline = state.live() == 0;
+                state.stored(hub, batch, &seqs, &mut fx);
+                for entry in batch.iter().filter(|_| offline) {
+                    fx.report(user.uid(), Arc::clone(&entry.packet), Undelivered::Stored);
+                }
+            }
+            Err(QueueError::NotKept) => {
+                for entry in batch.iter().filter(|entry| entry.accepted) {
+                    fx.report(user.uid(), Arc::clone(&entry.packet), Undelivered::NotKept);
+                }
+                state.refused(batch, || SendError::NotKept);
+            }
+            Err(error) if admit == Admit::AlreadyAccepted => {
+                event!(ERROR, error = %error, "the queue cannot take messages that were accepted; trying again");
+                state.queue_failing = true;
+                later = true;
+            }
+            Err(QueueError::Full) => state.refused(batch, || SendError::Full),
+            Err(error) => {
+                event!(ERROR, error = %error, "the queue failed");
+                let shared = Arc::new(error);
+                state.refused(batch, || {
+                    SendError::Queue(QueueError::Unavailable(Box::new(Arc::clone(&shared))))
+                });
+            }
+        }
+    }
+    fx.run(hub, Some(user));
+    if later { Err(TryLater) } else { Ok(()) }
+}
+
+async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Result<(), TryLater> {
+    match hub.queue.ack(user.uid(), upto, fence).await {
+        // Fenced: a newer login elsewhere has the user, and what it has not confirmed is not ours to remove.
+        Ok(()) | Err(QueueError::Fenced) => {}
+        Err(error) => {
+            event!(ERROR, error = %error, "the queue cannot be acknowledged to; trying again");
+            return Err(TryLater);
+        }
+    }
+    let len = hub.queue.len(user.uid()).await.unwrap_or_default();
+    if let Some(mut state) = user.lock() {
+        state.log.acked(upto);
+        state.log.set_stored_len(len);
+    }
+    Ok(())
+}
+
+async fn page(
+    hub: &Arc<Inner>,
+    user: &Arc<User>,
+    core: &Arc<Core>,
+    after: Seq,
+    limit: Limit,
+) -> Result<(), TryLater> {
+    let page = match hub.queue.peek(user.uid(), after, limit).await {
+        Ok(page) => page,
+        Err(error) => {
+            event!(ERROR, error = %error, "the queue cannot be read; trying again");
+            return Err(TryLater);
+        }
+    };
+    let len = if page.more { hub.queue.len(user.uid()).await.unwrap_or_default() } else { page.entries.len() as u64 };
+    let mut fx = Effects::default();
+    if let Some(mut state) = user.lock() {
+        if state.log.stored_tail().is_none() {
+            state.log.set_stored_len(len);
+        }
+        give(&mut state, hub, core, after, page, &mut fx);
+    }
+    fx.run(hub, Some(user));
+    Ok(())
+}
+
+/// Gives a session a page of its log, as far as that precedes what memory holds.
+fn give(state: &mut State, hub: &Inner, core: &Arc<Core>, after: Seq, page: Page, fx: &mut Effects) {
+    let now = hub.runtime.unix_time();
+    // What follows the known end of the stored part is in memory, or was refused to its sender.
+    let end = state.log.first_seq().map(|first| Seq::new(first.get() - 1));
+    let end = [end, state.log.stored_tail()].into_iter().flatten().min();
+    let mut last = after;
+    let mut reached_end = !page.more || page.entries.is_empty();
+    {
+        let mut slot = core.slot.lock();
+        if !slot.is_live() || slot.fed.seq != after {
+            slot.wants_page = false;
+            return;
+        }
+        for (seq, entry) in &page.entries {
+            if end.is_some_and(|end| *seq > end) {
+                reached_end = true;
+                break;
+            }
+            last = *seq;
+            let pos = state.log.pos_of(*seq).unwrap_or_default();
+            if *seq <= state.log.confirmed().seq {
+                continue;
+            }
+            let packet = Packet::from_entry(entry, &hub.budget);
+            if packet.is_expired(now) {
+                fx.report(core.user.uid(), packet, Undelivered::Expired);
+                slot.fed.advance(Cursor { seq: *seq, pos });
+            } else {
+                slot.push_kept(&packet, Cursor { seq: *seq, pos });
+            }
+        }
+        slot.fed.seq = slot.fed.seq.max(last);
+        slot.wants_page = false;
+        if reached_end {
+            let tail = end.unwrap_or(last).max(last);
+            slot.fed.seq = slot.fed.seq.max(tail);
+        }
+    }
+    if reached_end {
+        state.log.know_stored_tail(end.unwrap_or(last).max(last));
+    }
+    fx.wake(core.slot.lock().unpark());
+    state.feed(hub, core, fx);
+}
+
+/// Counts lanes, so that a shutdown can wait for the last.
+#[derive(Debug)]
+pub(crate) struct LaneGuard(pub(crate) Arc<Inner>);
+
+impl Drop for LaneGuard {
+    fn drop(&mut self) {
+        self.0.lane_ended();
+    }
+}

@@ -1,0 +1,237 @@
+use std::{collections::VecDeque, sync::Arc};
+
+use super::packet::Packet;
+use crate::queue::Seq;
+
+/// A place in a user's log. What is stored has a [`Seq`]; what passed through memory has a position of this process,
+/// which rises by one from message to message. An entry can have both, and the two orders agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) seq: Seq,
+    pub(crate) pos: u64,
+}
+
+impl Cursor {
+    pub(crate) fn advance(&mut self, to: Self) {
+        self.seq = self.seq.max(to.seq);
+        self.pos = self.pos.max(to.pos);
+    }
+
+    pub(crate) fn passes(self, other: Self) -> bool {
+        self.seq > other.seq || self.pos > other.pos
+    }
+}
+
+/// The back of a user's log: what is in memory, and what is known of the front, which the queue holds.
+///
+/// Everything stored that is not here precedes everything that is here. Entries leave from the front when they are
+/// confirmed, or once they are stored.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    back: VecDeque<LogEntry>,
+    back_bytes: usize,
+    /// Position and sequence of entries that left memory for the queue and are not confirmed: what a session that
+    /// was given them from memory confirms by position has to be acknowledged by sequence.
+    moved: VecDeque<(u64, Seq)>,
+    last_pos: u64,
+    /// The last stored entry before `back`; `None` until the queue has been asked.
+    stored_tail: Option<Seq>,
+    /// How many entries the queue holds, as far as known.
+    stored_len: u64,
+    confirmed: Cursor,
+    acked: Seq,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LogEntry {
+    pub(crate) pos: u64,
+    pub(crate) seq: Option<Seq>,
+    /// The sender has been told that the message is kept.
+    pub(crate) accepted: bool,
+    pub(crate) packet: Arc<Packet>,
+}
+
+impl LogEntry {
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor { seq: self.seq.unwrap_or_default(), pos: self.pos }
+    }
+}
+
+impl Log {
+    /// Appends a message and returns its position.
+    pub(crate) fn append(&mut self, packet: Arc<Packet>, accepted: bool) -> u64 {
+        self.last_pos += 1;
+        self.back_bytes += packet.cost();
+        self.back.push_back(LogEntry { pos: self.last_pos, seq: None, accepted, packet });
+        self.last_pos
+    }
+
+    pub(crate) fn last_pos(&self) -> u64 {
+        self.last_pos
+    }
+
+    pub(crate) fn confirmed(&self) -> Cursor {
+        self.confirmed
+    }
+
+    /// Entries that are kept for the user, as far as known: unconfirmed in memory, and in the queue.
+    pub(crate) fn kept(&self) -> u64 {
+        self.unstored() as u64 + self.stored_len
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.back_bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.back.is_empty()
+    }
+
+    pub(crate) fn has_unstored(&self) -> bool {
+        self.back.back().is_some_and(|entry| entry.seq.is_none())
+    }
+
+    pub(crate) fn unstored(&self) -> usize {
+        // Stored entries come first.
+        self.back.len() - self.back.partition_point(|entry| entry.seq.is_some())
+    }
+
+    /// Whether the queue may hold entries after `seq` that precede memory.
+    pub(crate) fn has_stored_after(&self, seq: Seq) -> bool {
+        self.stored_tail.is_none_or(|tail| tail > seq)
+    }
+
+    pub(crate) fn stored_tail(&self) -> Option<Seq> {
+        self.stored_tail
+    }
+
+    /// The queue has been read to its end from a place before or at `tail`.
+    pub(crate) fn know_stored_tail(&mut self, tail: Seq) {
+        self.stored_tail = Some(self.stored_tail.map_or(tail, |known| known.max(tail)));
+    }
+
+    /// Where memory starts, if what is there is stored too: pages of the queue end before it.
+    pub(crate) fn first_seq(&self) -> Option<Seq> {
+        self.back.front().and_then(|entry| entry.seq)
+    }
+
+    pub(crate) fn set_stored_len(&mut self, len: u64) {
+        self.stored_len = len;
+    }
+
+    /// Entries in memory after `pos`, oldest first.
+    pub(crate) fn after(&self, pos: u64) -> impl Iterator<Item = &LogEntry> {
+        let start = match self.back.back() {
+            Some(last) if last.pos <= pos => self.back.len(),
+            Some(_) => self.back.partition_point(|entry| entry.pos <= pos),
+            None => 0,
+        };
+        self.back.range(start..)
+    }
+
+    /// The next entries to store, all accepted or none: at most `messages`, and as many as fit in `bytes`.
+    pub(crate) fn unstored_batch(&self, messages: usize, bytes: usize) -> Vec<LogEntry> {
+        let start = self.back.len() - self.unstored();
+        let mut left = bytes;
+        let mut batch: Vec<LogEntry> = Vec::new();
+        for entry in self.back.range(start..).take(messages) {
+            let cost = entry.packet.cost();
+            let same = batch.first().is_none_or(|first| first.accepted == entry.accepted);
+            if !same || (cost > left && !batch.is_empty()) {
+                break;
+            }
+            left = left.saturating_sub(cost);
+            batch.push(entry.clone());
+        }
+        batch
+    }
+
+    /// Notes that entries are stored now. Those that were confirmed meanwhile are due to be acknowledged.
+    pub(crate) fn stored(&mut self, batch: &[LogEntry], seqs: &[Seq]) {
+        self.stored_len += seqs.len() as u64;
+        for (entry, seq) in batch.iter().zip(seqs) {
+            let index = self.back.partition_point(|other| other.pos < entry.pos);
+            match self.back.get_mut(index) {
+                Some(here) if here.pos == entry.pos => here.seq = Some(*seq),
+                // It was confirmed while it was being stored.
+                _ => self.confirmed.seq = self.confirmed.seq.max(*seq),
+            }
+        }
+    }
+
+    /// Takes entries out that will never be stored or delivered.
+    pub(crate) fn remove(&mut self, pos: u64) -> Option<LogEntry> {
+        let index = self.back.partition_point(|entry| entry.pos < pos);
+        self.back.get(index).filter(|entry| entry.pos == pos)?;
+        let entry = self.back.remove(index)?;
+        self.back_bytes -= entry.packet.cost();
+        Some(entry)
+    }
+
+    /// Takes out of memory what has expired and is not stored.
+    pub(crate) fn remove_expired(&mut self, now: u64) -> Vec<LogEntry> {
+        let expired = |entry: &LogEntry| entry.seq.is_none() && entry.packet.is_expired(now);
+        if !self.back.iter().any(expired) {
+            return Vec::new();
+        }
+        let (gone, back) = std::mem::take(&mut self.back).into_iter().partition(expired);
+        self.back = back;
+        self.back_bytes = self.back.iter().map(|entry| entry.packet.cost()).sum();
+        gone.into()
+    }
+
+    /// Drops stored entries from memory, oldest first, until `keep` bytes are left.
+    pub(crate) fn evict(&mut self, keep: usize) {
+        while self.back_bytes > keep || keep == 0 {
+            let Some(LogEntry { pos, seq: Some(seq), .. }) = self.back.front() else { break };
+            let (pos, seq) = (*pos, *seq);
+            self.moved.push_back((pos, seq));
+            self.stored_tail = self.stored_tail.map(|tail| tail.max(seq));
+            self.pop_front();
+        }
+        if self.back.is_empty() {
+            self.back = VecDeque::new();
+        }
+    }
+
+    /// Whether an entry that left memory for the queue had this position.
+    pub(crate) fn pos_of(&self, seq: Seq) -> Option<u64> {
+        let index = self.moved.binary_search_by_key(&seq, |(_, seq)| *seq).ok()?;
+        self.moved.get(index).map(|(pos, _)| *pos)
+    }
+
+    /// Everything up to `cursor` is confirmed: it leaves memory, and the queue as soon as it is told.
+    pub(crate) fn confirm(&mut self, cursor: Cursor) {
+        self.confirmed.advance(cursor);
+        while let Some(&(pos, seq)) = self.moved.front() {
+            if pos > self.confirmed.pos && seq > self.confirmed.seq {
+                break;
+            }
+            self.confirmed.advance(Cursor { seq, pos });
+            self.moved.pop_front();
+        }
+        while let Some(front) = self.back.front() {
+            let here = front.cursor();
+            if here.pos > self.confirmed.pos && front.seq.is_none_or(|seq| seq > self.confirmed.seq) {
+                break;
+            }
+            self.confirmed.advance(here);
+            self.pop_front();
+        }
+    }
+
+    /// What the queue has yet to be told.
+    pub(crate) fn ack_due(&self) -> Option<Seq> {
+        (self.confirmed.seq > self.acked).then_some(self.confirmed.seq)
+    }
+
+    pub(crate) fn acked(&mut self, upto: Seq) {
+        self.acked = self.acked.max(upto);
+    }
+
+    fn pop_front(&mut self) {
+        if let Some(entry) = self.back.pop_front() {
+            self.back_bytes -= entry.packet.cost();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::{
+    Message,
+    queue::Entry,
+    sync::Mutex,
+    transport::{Frame, Framing},
+};
+
+/// The bytes that a hub holds for messages, all users together, against the builder's `max_memory`.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { used: AtomicUsize::new(0), limit }
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.used() > self.limit
+    }
+
+    /// Counts bytes that are held already, over the limit too.
+    pub(crate) fn add(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn try_add(&self, bytes: usize) -> bool {
+        let fits = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.limit;
+        if !fits {
+            self.sub(bytes);
+        }
+        fits
+    }
+}
+
+/// One message on its way to any number of sessions: held once, encoded once a framing.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    message: Message,
+    /// Milliseconds since the Unix epoch; `None` for a message that does not expire.
+    expires_at: Option<u64>,
+    first: OnceLock<(&'static Framing, Frame)>,
+    // A server rarely has more than two framings (WebSocket and TCP), so the first is found without a lock.
+    others: Mutex<Vec<(&'static Framing, Frame)>>,
+    budget: Arc<Budget>,
+    charged: AtomicUsize,
+}
+
+impl Packet {
+    /// What a message counts for beside its bytes.
+    const OVERHEAD: usize = 256;
+
+    /// `None` when the budget is used up.
+    pub(crate) fn new(message: Message, expires_at: Option<u64>, budget: &Arc<Budget>) -> Option<Arc<Self>> {
+        let bytes = message.data().len() + Self::OVERHEAD;
+        budget.try_add(bytes).then(|| Arc::new(Self::charged(message, expires_at, budget, bytes)))
+    }
+
+    /// A message that was accepted before and comes back from the queue: it is counted, but not refused.
+    pub(crate) fn from_entry(entry: &Entry, budget: &Arc<Budget>) -> Arc<Self> {
+        let bytes = entry.data.len() + Self::OVERHEAD;
+        budget.add(bytes);
+        Arc::new(Self::charged(entry.to_message(), entry.expires_at, budget, bytes))
+    }
+
+    fn charged(message: Message, expires_at: Option<u64>, budget: &Arc<Budget>, bytes: usize) -> Self {
+        Self {
+            message,
+            expires_at,
+            first: OnceLock::new(),
+            others: Mutex::default(),
+            budget: Arc::clone(budget),
+            charged: AtomicUsize::new(bytes),
+        }
+    }
+
+    pub(crate) fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub(crate) fn entry(&self) -> Entry {
+        Entry {
+            id: self.message.id(),
+            kind: self.message.kind(),
+            data: self.message.data().clone(),
+            expires_at: self.expires_at,
+        }
+    }
+
+    pub(crate) fn is_expired(&self, now: u64) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// What it counts for where one connection's or one user's messages are bounded in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        self.message.data().len() + Entry::OVERHEAD
+    }
+
+    pub(crate) fn frame(&self, framing: &'static Framing) -> Frame {
+        let (of, frame) = self.first.get_or_init(|| (framing, self.encode(framing)));
+        if of.is(framing) {
+            return frame.clone();
+        }
+        let mut others = self.others.lock();
+        if let Some((_, frame)) = others.iter().find(|(of, _)| of.is(framing)) {
+            return frame.clone();
+        }
+        let frame = self.encode(framing);
+        others.push((framing, frame.clone()));
+        frame
+    }
+
+    fn encode(&self, framing: &'static Framing) -> Frame {
+        let frame = framing.encode(&self.message);
+        self.budget.add(frame.bytes().len());
+        self.charged.fetch_add(frame.bytes().len(), Ordering::Relaxed);
+        frame
+    }
+}
+
+impl Drop for Packet {
+    fn drop(&mut self) {
+        self.budget.sub(*self.charged.get_mut());
+    }
+}

@@ -1,0 +1,107 @@
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{inner::Inner, user::User};
+use crate::MessageId;
+
+/// What is true of a message once [`Hub::send`](crate::Hub::send) has taken it.
+///
+/// A receipt of a kept message can be awaited to its confirmation. While one is held the hub keeps a small entry for
+/// the user, also while the user is offline.
+pub struct Receipt {
+    pub(crate) id: MessageId,
+    pub(crate) sessions: usize,
+    pub(crate) stored: bool,
+    pub(crate) place: Option<Place>,
+}
+
+/// How a kept message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// A client has it, as far as the session's [`Confirm`](crate::Confirm) level proves.
+    Confirmed,
+    /// Its TTL ran out before anyone confirmed it, or it could not be kept any longer.
+    Lapsed,
+    /// The message was not to be kept, so nobody was asked.
+    Unknown,
+}
+
+impl Receipt {
+    /// The message's id.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// The sessions that have it or are next to be given it. For a message that is not kept it says how many were
+    /// online to be sent it.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions
+    }
+
+    /// Whether it is in the queue already.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// Whether no session of the user was there.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.sessions == 0
+    }
+
+    /// Waits until the message has ended: at the latest when its TTL runs out.
+    ///
+    /// Dropping the future loses nothing; it can be asked for again.
+    pub async fn outcome(&self) -> Outcome {
+        let Some(Place { hub, user, pos, expires_at }) = &self.place else { return Outcome::Unknown };
+        let left = Duration::from_millis(expires_at.saturating_sub(hub.runtime.unix_time()));
+        let mut lapse = hub.runtime.sleep_until(hub.runtime.now().saturating_add(left));
+        poll_fn(|cx: &mut Context<'_>| {
+            if let Some(mut state) = user.lock() {
+                match state.fate(*pos) {
+                    Some(true) => return Poll::Ready(Outcome::Confirmed),
+                    Some(false) => return Poll::Ready(Outcome::Lapsed),
+                    None => state.wait(*pos, cx.waker()),
+                }
+            }
+            lapse.as_mut().poll(cx).map(|()| Outcome::Lapsed)
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("id", &self.id)
+            .field("sessions", &self.sessions)
+            .field("stored", &self.stored)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message's place in its user's log. The user's entry counts these and stays while there are any.
+pub(crate) struct Place {
+    pub(crate) hub: Arc<Inner>,
+    pub(crate) user: Arc<User>,
+    pub(crate) pos: u64,
+    pub(crate) expires_at: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(mut state) = self.user.lock() {
+            state.drop_receipt(self.pos);
+        }
+        self.user.retire_if_idle(&self.hub);
+    }
+}

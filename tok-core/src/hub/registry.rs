@@ -1,0 +1,64 @@
+use std::sync::Arc;
+
+use super::{inner::Inner, user::User};
+use crate::{
+    Uid,
+    collections::{HashMap, hash_map},
+    sync::Mutex,
+};
+
+/// The users that the hub knows something about, in shards so that logins and sends of different users rarely meet.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    shards: Box<[Mutex<HashMap<Uid, Arc<User>>>]>,
+    seed: u64,
+}
+
+const SHARDS: usize = 64;
+
+impl Registry {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::new(hash_map(seed))).collect(), seed }
+    }
+
+    pub(crate) fn find(&self, uid: &Uid) -> Option<Arc<User>> {
+        self.shard(uid).lock().get(uid).cloned()
+    }
+
+    pub(crate) fn find_or_add(&self, hub: &Inner, uid: &Uid) -> Arc<User> {
+        let mut shard = self.shard(uid).lock();
+        if let Some(user) = shard.get(uid) {
+            return Arc::clone(user);
+        }
+        let user = Arc::new(User::new(uid.clone(), hub));
+        shard.insert(uid.clone(), Arc::clone(&user));
+        user
+    }
+
+    pub(crate) fn remove(&self, user: &Arc<User>) {
+        let mut shard = self.shard(user.uid()).lock();
+        if shard.get(user.uid()).is_some_and(|here| Arc::ptr_eq(here, user)) {
+            shard.remove(user.uid());
+        }
+        // Give memory back after a flood of users has gone.
+        if shard.capacity() > 1024 && shard.len() < shard.capacity() / 8 {
+            shard.shrink_to_fit();
+        }
+    }
+
+    /// Users with an entry, for statistics and tests.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = Arc<User>> {
+        self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
+    }
+
+    fn shard(&self, uid: &Uid) -> &Mutex<HashMap<Uid, Arc<User>>> {
+        use std::hash::BuildHasher;
+        let hash = foldhash::fast::FixedState::with_seed(self.seed).hash_one(uid);
+        let index = usize::try_from(hash >> 48).unwrap_or_default() % self.shards.len();
+        &self.shards[index]
+    }
+}

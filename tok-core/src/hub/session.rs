@@ -1,0 +1,281 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+};
+
+use super::{
+    Hub,
+    inner::Inner,
+    packet::Packet,
+    room::{JoinError, Room},
+    slot::Slot,
+    sso::Class,
+    user::{Effects, User},
+};
+use crate::{
+    CloseReason, Confirm, Device, Message, MessageId, SendError, queue::Epoch, sync::Mutex, transport::ConnectionId,
+};
+
+/// Names a session within one hub, for as long as the hub lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// The id as a number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn new(id: u64) -> Self {
+        Self(id)
+    }
+}
+
+/// One live connection of a device: what handlers and hooks are given. Cloning is a reference count; a clone may be
+/// kept and used from anywhere, and does nothing once the session has ended.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) core: Arc<Core>,
+    pub(crate) hub: Arc<Inner>,
+}
+
+impl Session {
+    /// Who is at the other end.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.core.device
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.core.id
+    }
+
+    /// The hub that serves the session.
+    #[must_use]
+    pub fn hub(&self) -> Hub {
+        Hub { inner: Arc::clone(&self.hub) }
+    }
+
+    /// Whether the session can still be sent anything.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.core.slot.lock().is_live()
+    }
+
+    /// Sends to this connection alone, at once and not kept; the order is that of the calls. It never waits: past
+    /// [`max_backlog`](crate::HubBuilder::max_backlog) the overflow policy applies. See also
+    /// [`writable`](Self::writable).
+    ///
+    /// # Errors
+    /// [`SendError::TooBig`], [`SendError::Overloaded`]. Sending to a session that has ended is no error, and does
+    /// nothing.
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let packet = self.hub.packet(message.into(), None)?;
+        let mut fx = Effects::default();
+        self.core.offer(&self.hub, &packet, None, &mut fx);
+        fx.run(&self.hub, None);
+        Ok(())
+    }
+
+    /// Waits until less than half of [`max_backlog`](crate::HubBuilder::max_backlog) waits for this connection, or it
+    /// has ended. A handler that waits here before it sends makes its client's own socket the brake.
+    ///
+    /// One task may wait at a time. Dropping the future is safe.
+    pub async fn writable(&self) {
+        poll_fn(|cx| {
+            let mut slot = self.core.slot.lock();
+            if slot.poll_writable(self.hub.settings.backlog, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Joins a room, which exists from the first join on. Returns how many rooms the session is in.
+    ///
+    /// # Errors
+    /// [`JoinError`] for a name that is empty or over 255 bytes, past
+    /// [`max_rooms_per_session`](crate::HubBuilder::max_rooms_per_session), or once the session has ended.
+    pub fn join(&self, room: &str) -> Result<usize, JoinError> {
+        self.hub.rooms.join(&self.hub, &self.core, room)
+    }
+
+    /// Leaves a room, if the session is in it. Returns how many rooms the session is in. A session's end leaves all.
+    pub fn leave(&self, room: &str) -> usize {
+        self.hub.rooms.leave(&self.core, room)
+    }
+
+    /// Ends the session. What waits for it is dropped, save messages that are kept, which stay for the user; the peer
+    /// gets the goodbye and the close. A handler that is running ends normally and is the last.
+    pub fn close(&self, reason: CloseReason) {
+        let mut fx = Effects::default();
+        if let Some(mut state) = self.core.user.lock() {
+            state.detach(&self.hub, &self.core, reason, &mut fx);
+        }
+        fx.run(&self.hub, Some(&self.core.user));
+    }
+
+    /// Tells that the client has the kept message of this id and all before it, for
+    /// [`Confirm::Acknowledged`]. Returns whether the message was waiting for that in this session.
+    pub fn ack(&self, id: MessageId) -> bool {
+        let mut fx = Effects::default();
+        let known = self
+            .core
+            .user
+            .lock()
+            .is_some_and(|mut state| state.acknowledge(&self.hub, &self.core, id, &mut fx));
+        fx.run(&self.hub, Some(&self.core.user));
+        known
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.core.id).field("device", &self.core.device).finish()
+    }
+}
+
+/// What is known of a session by more than its own task.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) id: SessionId,
+    pub(crate) user: Arc<User>,
+    pub(crate) device: Device,
+    pub(crate) epoch: Epoch,
+    pub(crate) slot: Mutex<Slot>,
+    pub(crate) inbox: Mutex<Inbox>,
+    pub(crate) rooms: Mutex<Vec<Arc<Room>>>,
+    class: Class,
+    connection: Option<ConnectionId>,
+    confirm: Confirm,
+    /// The shutdown's deadline has passed: the task is to stop where it is.
+    pub(crate) aborted: AtomicBool,
+}
+
+impl Core {
+    pub(crate) fn new(
+        hub: &Inner,
+        user: Arc<User>,
+        device: Device,
+        class: Class,
+        connection: Option<ConnectionId>,
+    ) -> Self {
+        let confirm = device.confirm().unwrap_or(hub.settings.confirm);
+        Self {
+            id: SessionId::new(hub.next_session.fetch_add(1, Ordering::Relaxed)),
+            user,
+            device,
+            epoch: hub.next_epoch(),
+            slot: Mutex::default(),
+            inbox: Mutex::default(),
+            rooms: Mutex::default(),
+            class,
+            connection,
+            confirm,
+            aborted: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a login of this session ends `other`.
+    pub(crate) fn displaces(&self, other: &Self) -> bool {
+        self.shares_connection(other) || (self.class.is_some() && self.class == other.class)
+    }
+
+    pub(crate) fn shares_connection(&self, other: &Self) -> bool {
+        self.connection.is_some() && self.connection == other.connection
+    }
+
+    pub(crate) fn class(&self) -> &Class {
+        &self.class
+    }
+
+    pub(crate) fn confirm_level(&self) -> Confirm {
+        self.confirm
+    }
+
+    pub(crate) fn acknowledges(&self) -> bool {
+        self.confirm == Confirm::Acknowledged
+    }
+
+    pub(crate) fn wake(&self) {
+        let waker = self.slot.lock().unpark();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Messages that were read and wait for the handler.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    closed: bool,
+    /// A message is being handled.
+    pub(crate) handling: bool,
+}
+
+impl Inbox {
+    pub(crate) fn push(&mut self, message: Message) -> usize {
+        let cost = Self::cost(&message);
+        self.bytes += cost;
+        self.messages.push_back(message);
+        cost
+    }
+
+    /// The next message: `None` when there is none yet, `Some(None)` when there will be none.
+    pub(crate) fn pop(&mut self) -> Option<Option<(Message, usize)>> {
+        let Some(message) = self.messages.pop_front() else {
+            return self.closed.then_some(None);
+        };
+        let cost = Self::cost(&message);
+        self.bytes -= cost;
+        if self.messages.is_empty() && self.messages.capacity() > 8 {
+            self.messages = VecDeque::new();
+        }
+        Some(Some((message, cost)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// No more messages will come; those here are still handled.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// No message is handled any more. Returns what those that waited counted for.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.closed = true;
+        self.messages = VecDeque::new();
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn cost(message: &Message) -> usize {
+        message.data().len() + size_of::<Message>()
+    }
+}
+
+/// Keeps [`Packet`] from being made outside the hub's budget.
+impl Inner {
+    pub(crate) fn packet(&self, message: Message, expires_at: Option<u64>) -> Result<Arc<Packet>, SendError> {
+        let (bytes, limit) = (message.data().len(), self.settings.max_outgoing);
+        if bytes > limit {
+            return Err(SendError::TooBig { bytes, limit });
+        }
+        let id = if message.id() == MessageId::NONE { self.next_message_id() } else { message.id() };
+        Packet::new(message.with_id(id), expires_at, &self.budget).ok_or(SendError::Overloaded)
+    }
+}

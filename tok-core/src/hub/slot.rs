@@ -1,0 +1,275 @@
+use std::{collections::VecDeque, sync::Arc, task::Waker};
+
+use super::{log::Cursor, packet::Packet, user::Effects};
+use crate::{CloseReason, MessageId};
+
+/// What waits for one session, and where the session stands in its user's log.
+///
+/// Behind a lock of the session's own, so that rooms and broadcasts need no other; whoever moves `fed` holds the
+/// user's lock too.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// Whether the session can be given anything. It never becomes true again.
+    live: bool,
+    /// Whether the hub counts it among its sessions.
+    counted: bool,
+    /// Whether its unread input counts for nothing: it did not end by its peer's leaving alone.
+    fenced: bool,
+    /// Why it is to end, until the session's task has seen it.
+    ending: Option<CloseReason>,
+    outbox: VecDeque<Item>,
+    outbox_bytes: usize,
+    /// Messages that are not kept and follow one that is (at this position), which the session has yet to be given.
+    held: VecDeque<(u64, Item)>,
+    /// Of all that waits, what is not kept.
+    unkept_bytes: usize,
+    /// What the transport has taken and not written, as the session's task last said.
+    unsent: usize,
+    /// The last entry of the log that was put into the outbox.
+    pub(crate) fed: Cursor,
+    /// The log has entries that did not fit, or that are still in the queue.
+    pub(crate) behind: bool,
+    /// Entries have to come from the queue before anything else of the log.
+    pub(crate) wants_page: bool,
+    /// Given and not acknowledged by the application; used only where it has to.
+    unacked: Option<VecDeque<(MessageId, Cursor)>>,
+    /// The session's task, when it waits.
+    waker: Option<Waker>,
+    /// A handler that waits for room.
+    writable: Option<Waker>,
+}
+
+/// Something to write, and what of the log the session has been given once it is written.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) packet: Arc<Packet>,
+    pub(crate) kept: Option<Cursor>,
+}
+
+/// What waits for one connection at most, by policy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backlog {
+    pub(crate) max_bytes: usize,
+    pub(crate) overflow: Overflow,
+}
+
+impl Backlog {
+    /// Kept messages fill a part of the bound only, so that they are never why another message overflows it.
+    fn kept_bytes(self) -> usize {
+        (self.max_bytes / 4).clamp(1, 256 * 1024)
+    }
+}
+
+/// What happens to a message that is not kept when [`max_backlog`](crate::HubBuilder::max_backlog) bytes wait for a
+/// connection already. Messages that are kept wait in the user's log instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The session ends with [`CloseReason::Slow`].
+    #[default]
+    Disconnect,
+    /// The oldest waiting messages that are not kept make room for it. Each is reported to the undelivered hook.
+    DropOldest,
+    /// It is dropped for this session, and reported to the undelivered hook.
+    Refuse,
+}
+
+/// What became of a message offered to a session.
+#[derive(Debug)]
+pub(crate) enum Push {
+    /// It waits to be written. Messages that were dropped to make room come with it.
+    Taken(Vec<Arc<Packet>>),
+    /// The session has ended, or this ended it.
+    Gone,
+    /// There was no room.
+    Refused,
+}
+
+/// Unacknowledged messages a session may have where the application acknowledges; the log waits beyond.
+const MAX_UNACKED: usize = 1024;
+
+impl Slot {
+    pub(crate) fn open(&mut self, at: Cursor, acknowledged: bool) {
+        self.live = true;
+        self.counted = true;
+        self.fed = at;
+        self.unacked = acknowledged.then(VecDeque::new);
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Ends the session: from here on it is given nothing, and what waits is forgotten. The first reason stays.
+    pub(crate) fn end(&mut self, reason: CloseReason, fx: &mut Effects) {
+        if self.live {
+            self.live = false;
+            self.ending = Some(reason);
+        }
+        self.fenced |= !matches!(reason, CloseReason::PeerClosed | CloseReason::Disconnected);
+        self.outbox = VecDeque::new();
+        self.held = VecDeque::new();
+        self.unacked = None;
+        self.outbox_bytes = 0;
+        self.unkept_bytes = 0;
+        self.behind = false;
+        self.wants_page = false;
+        fx.wake(self.writable.take());
+        fx.wake(self.waker.take());
+    }
+
+    /// Whether messages that were read may still be handled.
+    pub(crate) fn may_handle(&self) -> bool {
+        self.live || !self.fenced
+    }
+
+    /// Whether this is the call that takes the session out of the hub's count.
+    pub(crate) fn uncount(&mut self) -> bool {
+        !self.live && std::mem::take(&mut self.counted)
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    pub(crate) fn take_ending(&mut self) -> Option<CloseReason> {
+        self.ending.take()
+    }
+
+    /// Whether the log may give it more now.
+    pub(crate) fn has_room_for_kept(&self, backlog: Backlog) -> bool {
+        self.live
+            && self.outbox_bytes < backlog.kept_bytes()
+            && self.unacked.as_ref().is_none_or(|unacked| unacked.len() < MAX_UNACKED)
+    }
+
+    pub(crate) fn push_kept(&mut self, packet: &Arc<Packet>, at: Cursor) {
+        self.fed.advance(at);
+        if let Some(unacked) = &mut self.unacked {
+            unacked.push_back((packet.message().id(), at));
+        }
+        self.outbox_bytes += packet.cost();
+        self.outbox.push_back(Item { packet: Arc::clone(packet), kept: Some(self.fed) });
+    }
+
+    /// Offers a message that is not kept. `after` is the position of the log that it must not overtake.
+    pub(crate) fn push_unkept(&mut self, packet: &Arc<Packet>, after: Option<u64>, backlog: Backlog) -> Push {
+        if !self.live {
+            return Push::Gone;
+        }
+        let cost = packet.cost();
+        let mut dropped = Vec::new();
+        // Where nothing else waits, one message of any size fits.
+        while self.unkept_bytes + self.unsent > 0 && self.unkept_bytes + self.unsent + cost > backlog.max_bytes {
+            match backlog.overflow {
+                Overflow::Disconnect => {
+                    // The caller wakes the session's task, which says goodbye.
+                    self.live = false;
+                    self.fenced = true;
+                    self.ending = Some(CloseReason::Slow);
+                    return Push::Gone;
+                }
+                Overflow::Refuse => return Push::Refused,
+                Overflow::DropOldest => match self.drop_oldest() {
+                    Some(item) => dropped.push(item),
+                    None => break,
+                },
+            }
+        }
+        self.unkept_bytes += cost;
+        let item = Item { packet: Arc::clone(packet), kept: None };
+        match after {
+            Some(after) if self.behind => self.held.push_back((after, item)),
+            _ => {
+                self.outbox_bytes += cost;
+                self.outbox.push_back(item);
+            }
+        }
+        Push::Taken(dropped)
+    }
+
+    /// Lets go what was held for log entries that come before `next`, the log's next position for this session.
+    pub(crate) fn release_held(&mut self, next: Option<u64>) {
+        while let Some((after, _)) = self.held.front() {
+            if next.is_some_and(|next| next <= *after) {
+                break;
+            }
+            if let Some((_, item)) = self.held.pop_front() {
+                self.outbox_bytes += item.packet.cost();
+                self.outbox.push_back(item);
+            }
+        }
+    }
+
+    fn drop_oldest(&mut self) -> Option<Arc<Packet>> {
+        let item = match self.outbox.iter().position(|item| item.kept.is_none()) {
+            Some(index) => {
+                let item = self.outbox.remove(index)?;
+                self.outbox_bytes -= item.packet.cost();
+                item
+            }
+            None => self.held.pop_front()?.1,
+        };
+        self.unkept_bytes -= item.packet.cost();
+        Some(item.packet)
+    }
+
+    /// Takes what waits, at most `bytes` of it, into `batch`.
+    pub(crate) fn take(&mut self, mut bytes: usize, batch: &mut Vec<Item>) {
+        while bytes > 0 {
+            let Some(item) = self.outbox.pop_front() else { break };
+            let cost = item.packet.cost();
+            self.outbox_bytes -= cost;
+            if item.kept.is_none() {
+                self.unkept_bytes -= cost;
+            }
+            bytes = bytes.saturating_sub(cost);
+            batch.push(item);
+        }
+        if self.outbox.is_empty() && self.outbox.capacity() > 8 {
+            self.outbox = VecDeque::new();
+        }
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Whether the log has more for it and it has room.
+    pub(crate) fn is_hungry(&self, backlog: Backlog) -> bool {
+        self.behind && !self.wants_page && self.outbox_bytes <= backlog.kept_bytes() / 2
+    }
+
+    pub(crate) fn set_unsent(&mut self, unsent: usize) {
+        self.unsent = unsent;
+    }
+
+    /// Whether less than half of the bound waits, or the session has ended; if not, `waker` is woken then.
+    pub(crate) fn poll_writable(&mut self, backlog: Backlog, waker: &Waker) -> bool {
+        let writable = !self.live || self.unkept_bytes + self.unsent <= backlog.max_bytes / 2;
+        self.writable = (!writable).then(|| waker.clone());
+        writable
+    }
+
+    pub(crate) fn take_writable(&mut self, backlog: Backlog) -> Option<Waker> {
+        if self.unkept_bytes + self.unsent <= backlog.max_bytes / 2 { self.writable.take() } else { None }
+    }
+
+    /// The application acknowledges a message; returns what of the log that confirms.
+    pub(crate) fn acknowledge(&mut self, id: MessageId) -> Option<Cursor> {
+        let unacked = self.unacked.as_mut().filter(|_| self.live)?;
+        let index = unacked.iter().position(|(given, _)| *given == id)?;
+        unacked.drain(..=index).next_back().map(|(_, at)| at)
+    }
+
+    pub(crate) fn park(&mut self, waker: &Waker) {
+        match &self.waker {
+            Some(parked) if parked.will_wake(waker) => {}
+            _ => self.waker = Some(waker.clone()),
+        }
+    }
+
+    pub(crate) fn unpark(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
+}

@@ -1,0 +1,476 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
+
+use super::{
+    inner::Inner,
+    lane,
+    log::{Cursor, Log, LogEntry},
+    packet::Packet,
+    hooks::Undelivered,
+    session::Core,
+    slot::Push,
+};
+use crate::{
+    CloseReason, MessageId, SendError, Uid,
+    collections::HashMap,
+    queue::{Epoch, QueueError, Seq},
+    sync::{Mutex, MutexGuard},
+};
+
+/// One user while there is something to know about it: sessions, messages in memory, queue operations under way, or
+/// receipts. Otherwise the hub has no entry for the user.
+#[derive(Debug)]
+pub(crate) struct User {
+    uid: Uid,
+    state: Mutex<State>,
+    /// Says that this entry has left the registry; whoever still holds it looks the user up again.
+    retired: AtomicBool,
+}
+
+/// Everything that decides a user's order is behind this one lock, and each send takes it once.
+#[derive(Debug)]
+pub(crate) struct State {
+    uid: Uid,
+    pub(crate) sessions: Vec<Arc<Core>>,
+    pub(crate) log: Log,
+    /// A task with queue operations of this user is under way.
+    pub(crate) lane: bool,
+    /// The queue failed; until it works again no new message is taken over what memory holds.
+    pub(crate) queue_failing: bool,
+    /// Receipts of kept messages that somebody holds.
+    receipts: usize,
+    /// Messages that ended otherwise than confirmed, while there are receipts.
+    lapsed: Vec<u64>,
+    waiters: Vec<(u64, Waker)>,
+    tickets: HashMap<u64, Arc<Ticket>>,
+    online: bool,
+    /// The newest login's, which fences acknowledgements.
+    pub(crate) epoch: Epoch,
+}
+
+/// Where the sender of a message that has to be stored first waits.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(Mutex<(Option<Result<(), SendError>>, Option<Waker>)>);
+
+impl Ticket {
+    pub(crate) fn settle(&self, result: Result<(), SendError>) {
+        let waker = {
+            let mut ticket = self.0.lock();
+            ticket.0 = Some(result);
+            ticket.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<Result<(), SendError>> {
+        let mut ticket = self.0.lock();
+        if ticket.0.is_none() {
+            ticket.1 = Some(waker.clone());
+        }
+        ticket.0.take()
+    }
+}
+
+/// What became of a message that was appended to a log.
+#[derive(Debug)]
+pub(crate) enum Append {
+    /// It is in the log and sessions have it, or will.
+    Live { sessions: usize, pos: u64 },
+    /// It has to be stored first.
+    Storing { ticket: Arc<Ticket>, pos: u64 },
+}
+
+/// What is to happen once no lock is held: tasks to wake, hooks to call, a lane to start.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Effects {
+    first: Option<Waker>,
+    more: Vec<Waker>,
+    reports: Vec<(Uid, Arc<Packet>, Undelivered)>,
+    lane: bool,
+}
+
+impl Effects {
+    pub(crate) fn wake(&mut self, waker: Option<Waker>) {
+        if self.first.is_none() {
+            self.first = waker;
+        } else {
+            self.more.extend(waker);
+        }
+    }
+
+    pub(crate) fn report(&mut self, uid: &Uid, packet: Arc<Packet>, why: Undelivered) {
+        self.reports.push((uid.clone(), packet, why));
+    }
+
+    /// `user` is the one whose state was locked, if one was.
+    pub(crate) fn run(self, hub: &Arc<Inner>, user: Option<&Arc<User>>) {
+        if let Some(first) = self.first {
+            first.wake();
+        }
+        self.more.into_iter().for_each(Waker::wake);
+        if let (true, Some(user)) = (self.lane, user) {
+            lane::start(hub, user);
+        }
+        for (uid, packet, why) in self.reports {
+            hub.hooks.undelivered(&uid, packet.message(), why);
+        }
+    }
+}
+
+impl User {
+    pub(crate) fn new(uid: Uid, hub: &Inner) -> Self {
+        let state = State {
+            uid: uid.clone(),
+            sessions: Vec::new(),
+            log: Log::default(),
+            lane: false,
+            queue_failing: false,
+            receipts: 0,
+            lapsed: Vec::new(),
+            waiters: Vec::new(),
+            tickets: crate::collections::hash_map(hub.seed),
+            online: false,
+            epoch: Epoch::default(),
+        };
+        Self { uid, state: Mutex::new(state), retired: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn uid(&self) -> &Uid {
+        &self.uid
+    }
+
+    /// The state, or `None` when the entry has left the registry.
+    pub(crate) fn lock(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.state.lock();
+        (!self.retired.load(Ordering::Relaxed)).then_some(state)
+    }
+
+    /// Takes the entry out of the registry if nothing is left to know.
+    pub(crate) fn retire_if_idle(self: &Arc<Self>, hub: &Inner) {
+        {
+            let state = self.state.lock();
+            if !state.is_idle() || self.retired.swap(true, Ordering::Relaxed) {
+                return;
+            }
+        }
+        hub.registry.remove(self);
+    }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.log.is_empty() && !self.lane && self.receipts == 0
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.sessions.iter().filter(|session| session.slot.lock().is_live()).count()
+    }
+
+    /// Keeps the count of users online true after sessions began or ended.
+    pub(crate) fn refresh_online(&mut self, hub: &Inner) {
+        let online = self.live() > 0;
+        if online != self.online {
+            self.online = online;
+            if online {
+                hub.users_online.fetch_add(1, Ordering::Relaxed);
+            } else {
+                hub.users_online.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether one more session is within the user's limit, and, where it displaces none, the hub's.
+    pub(crate) fn has_place(&self, hub: &Inner, displaces: impl Fn(&Core) -> bool) -> bool {
+        let live = self.sessions.iter().filter(|other| other.slot.lock().is_live());
+        let (displaced, others): (Vec<_>, Vec<_>) = live.partition(|other| displaces(other));
+        let max = hub.settings.max_sessions_per_user;
+        (max == 0 || others.len() < max) && (!displaced.is_empty() || hub.has_place())
+    }
+
+    /// The takeover, the fence and the attach are one step: from here on the sessions that `core` displaces are
+    /// given nothing and their answers count for nothing.
+    pub(crate) fn attach(&mut self, hub: &Inner, core: &Arc<Core>, fx: &mut Effects) -> Result<(), CloseReason> {
+        if hub.is_draining() {
+            return Err(CloseReason::Draining);
+        }
+        if !self.has_place(hub, |other| core.displaces(other)) {
+            return Err(CloseReason::Full);
+        }
+        for other in &self.sessions {
+            if core.displaces(other) {
+                let reason =
+                    if core.shares_connection(other) { CloseReason::Replaced } else { CloseReason::Sso };
+                end(hub, other, reason, fx);
+            }
+        }
+        if !hub.count_session() {
+            return Err(CloseReason::Full);
+        }
+        core.slot.lock().open(self.log.confirmed(), core.acknowledges());
+        self.epoch = self.epoch.max(core.epoch);
+        self.sessions.push(Arc::clone(core));
+        self.refresh_online(hub);
+        self.feed(hub, core, fx);
+        Ok(())
+    }
+
+    /// The session is given nothing from here on. Its task may still be finishing a handler.
+    pub(crate) fn detach(&mut self, hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
+        end(hub, core, reason, fx);
+        self.refresh_online(hub);
+        self.want_lane(hub, fx);
+    }
+
+    pub(crate) fn forget(&mut self, core: &Core) {
+        self.sessions.retain(|other| other.id != core.id);
+    }
+
+    /// Appends a message that is kept.
+    pub(crate) fn append(
+        &mut self,
+        hub: &Inner,
+        packet: &Arc<Packet>,
+        fx: &mut Effects,
+    ) -> Result<Append, SendError> {
+        self.check_limits(hub, packet, fx)?;
+        let live = self.live();
+        let at_once = live > 0 && !hub.writes_ahead();
+        let pos = self.log.append(Arc::clone(packet), at_once);
+        self.receipts += 1;
+        if at_once {
+            self.feed_all(hub, fx);
+            self.want_lane(hub, fx);
+            return Ok(Append::Live { sessions: live, pos });
+        }
+        let ticket = Arc::new(Ticket::default());
+        self.tickets.insert(pos, Arc::clone(&ticket));
+        self.want_lane(hub, fx);
+        Ok(Append::Storing { ticket, pos })
+    }
+
+    fn check_limits(&mut self, hub: &Inner, packet: &Packet, fx: &mut Effects) -> Result<(), SendError> {
+        let caps = hub.queue.caps();
+        let full = |log: &Log| {
+            log.kept() >= caps.max_messages || (log.bytes() + packet.cost()) as u64 > caps.max_bytes
+        };
+        if full(&self.log) {
+            self.drop_expired(hub, fx);
+            if full(&self.log) {
+                return Err(SendError::Full);
+            }
+        }
+        if self.queue_failing {
+            let cause = "an earlier operation failed and is being tried again";
+            return Err(SendError::Queue(QueueError::Unavailable(cause.into())));
+        }
+        Ok(())
+    }
+
+    /// Takes expired messages out of memory and reports them.
+    pub(crate) fn drop_expired(&mut self, hub: &Inner, fx: &mut Effects) {
+        for entry in self.log.remove_expired(hub.runtime.unix_time()) {
+            self.lapse(entry.pos);
+            if let Some(ticket) = self.tickets.remove(&entry.pos) {
+                ticket.settle(Ok(()));
+            }
+            fx.report(&self.uid, entry.packet, Undelivered::Expired);
+        }
+    }
+
+    /// Offers a message that is not kept to every session, in the order of the log. Returns how many take it.
+    pub(crate) fn offer(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> usize {
+        let after = self.log.last_pos();
+        let mut taken = 0;
+        for session in &self.sessions {
+            taken += usize::from(session.offer(hub, packet, Some(after), fx));
+        }
+        taken
+    }
+
+    /// Gives every session what the log has for it.
+    pub(crate) fn feed_all(&self, hub: &Inner, fx: &mut Effects) {
+        for core in &self.sessions {
+            self.feed_one(hub, core, fx);
+        }
+    }
+
+    pub(crate) fn feed(&mut self, hub: &Inner, core: &Core, fx: &mut Effects) {
+        self.feed_one(hub, core, fx);
+        self.want_lane(hub, fx);
+    }
+
+    fn feed_one(&self, hub: &Inner, core: &Core, fx: &mut Effects) {
+        let mut slot = core.slot.lock();
+        if !slot.is_live() {
+            return;
+        }
+        slot.wants_page = self.log.has_stored_after(slot.fed.seq);
+        if slot.wants_page {
+            slot.behind = true;
+            slot.wants_page = slot.has_room_for_kept(hub.settings.backlog);
+            return;
+        }
+        let now = hub.runtime.unix_time();
+        let mut pushed = false;
+        let mut stopped = None;
+        for entry in self.log.after(slot.fed.pos) {
+            slot.release_held(Some(entry.pos));
+            // With write-ahead nothing is handed over that is not stored.
+            let ready = entry.seq.is_some() || !hub.writes_ahead();
+            if !ready || !slot.has_room_for_kept(hub.settings.backlog) {
+                stopped = Some(entry.pos);
+                break;
+            }
+            if entry.packet.is_expired(now) {
+                slot.fed.advance(entry.cursor());
+            } else {
+                slot.push_kept(&entry.packet, entry.cursor());
+                pushed = true;
+            }
+        }
+        slot.release_held(stopped);
+        slot.behind = stopped.is_some();
+        if pushed || slot.has_output() {
+            fx.wake(slot.unpark());
+        }
+    }
+
+    /// A session's peer has everything up to `cursor`, and so the user has.
+    pub(crate) fn confirm(&mut self, hub: &Inner, core: &Core, cursor: Cursor, fx: &mut Effects) {
+        if core.slot.lock().is_live() {
+            self.log.confirm(cursor);
+            self.wake_waiters(fx);
+            self.want_lane(hub, fx);
+        }
+    }
+
+    /// What was stored has its place in the queue now, and those who waited for that go on.
+    pub(crate) fn stored(&mut self, hub: &Inner, batch: &[LogEntry], seqs: &[Seq], fx: &mut Effects) {
+        for (entry, seq) in batch.iter().zip(seqs) {
+            for session in &self.sessions {
+                let mut slot = session.slot.lock();
+                if slot.fed.pos >= entry.pos {
+                    slot.fed.seq = slot.fed.seq.max(*seq);
+                }
+            }
+            if let Some(ticket) = self.tickets.remove(&entry.pos) {
+                ticket.settle(Ok(()));
+            }
+        }
+        self.log.stored(batch, seqs);
+        if self.live() == 0 {
+            self.log.evict(0);
+        } else {
+            self.feed_all(hub, fx);
+            self.log.evict(hub.log_memory());
+        }
+    }
+
+    /// Messages will not be stored: their senders learn why.
+    pub(crate) fn refused(&mut self, batch: &[LogEntry], error: impl Fn() -> SendError) {
+        for entry in batch {
+            self.log.remove(entry.pos);
+            self.lapse(entry.pos);
+            if let Some(ticket) = self.tickets.remove(&entry.pos) {
+                ticket.settle(Err(error()));
+            }
+        }
+    }
+
+    /// Starts the lane if there is queue work and none is running.
+    pub(crate) fn want_lane(&mut self, hub: &Inner, fx: &mut Effects) {
+        if !self.lane && lane::has_work(self, hub) {
+            self.lane = true;
+            fx.lane = true;
+        }
+    }
+
+    /// Notes for receipts that a message ended otherwise than confirmed.
+    pub(crate) fn lapse(&mut self, pos: u64) {
+        if self.receipts > 0 {
+            self.lapsed.push(pos);
+        }
+    }
+
+    pub(crate) fn wake_waiters(&mut self, fx: &mut Effects) {
+        let confirmed = self.log.confirmed().pos;
+        let lapsed = &self.lapsed;
+        self.waiters.retain_mut(|(pos, waker)| {
+            let done = *pos <= confirmed || lapsed.contains(pos);
+            if done {
+                fx.wake(Some(waker.clone()));
+            }
+            !done
+        });
+    }
+
+    /// What is known of a message with a receipt: whether it is confirmed, if it has ended.
+    pub(crate) fn fate(&self, pos: u64) -> Option<bool> {
+        if self.lapsed.contains(&pos) {
+            return Some(false);
+        }
+        (pos <= self.log.confirmed().pos).then_some(true)
+    }
+
+    pub(crate) fn wait(&mut self, pos: u64, waker: &Waker) {
+        self.waiters.retain(|(other, _)| *other != pos);
+        self.waiters.push((pos, waker.clone()));
+    }
+
+    pub(crate) fn drop_receipt(&mut self, pos: u64) {
+        self.receipts -= 1;
+        self.waiters.retain(|(other, _)| *other != pos);
+        if self.receipts == 0 {
+            self.lapsed = Vec::new();
+        }
+    }
+
+    pub(crate) fn acknowledge(&mut self, hub: &Inner, core: &Core, id: MessageId, fx: &mut Effects) -> bool {
+        let cursor = core.slot.lock().acknowledge(id);
+        if let Some(cursor) = cursor {
+            self.log.confirm(cursor);
+            self.wake_waiters(fx);
+            self.feed(hub, core, fx);
+        }
+        cursor.is_some()
+    }
+}
+
+fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
+    let mut slot = core.slot.lock();
+    slot.end(reason, fx);
+    if slot.uncount() {
+        hub.uncount_session();
+    }
+}
+
+impl Core {
+    /// Offers a message that is not kept; says whether it waits to be written now.
+    pub(crate) fn offer(&self, hub: &Inner, packet: &Arc<Packet>, after: Option<u64>, fx: &mut Effects) -> bool {
+        let mut slot = self.slot.lock();
+        let push = slot.push_unkept(packet, after, hub.settings.backlog);
+        fx.wake(slot.unpark());
+        drop(slot);
+        match push {
+            Push::Taken(dropped) => {
+                for packet in dropped {
+                    fx.report(self.user.uid(), packet, Undelivered::Dropped);
+                }
+                true
+            }
+            Push::Gone => false,
+            Push::Refused => {
+                fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::{FAR, FIRST, Log, entries, entry, expiring, last, sweep_all};
+use crate::{
+    MessageId, MessageKind, Queue, Uid,
+    queue::{Admit, Entry, Seq},
+};
+
+fn assert_rising(seqs: &[Seq]) {
+    assert!(seqs.iter().all(|seq| *seq > Seq::START), "positions start at 1: {seqs:?}");
+    assert!(seqs.is_sorted_by(|a, b| a < b), "positions must rise strictly: {seqs:?}");
+}
+
+/// Positions rise strictly within a batch and from batch to batch, start at 1, and are the ones that peek gives.
+pub async fn seqs_rise(queue: &dyn Queue) {
+    let log = Log::of(queue, "alice");
+    let mut seqs = Vec::new();
+    for start in [0, 3, 6] {
+        seqs.extend(log.add(&entries(start..start + 3)).await);
+    }
+    assert_rising(&seqs);
+    assert_eq!(log.seqs().await, seqs, "peek must give the positions that enqueue returned");
+}
+
+/// Positions rise on after everything was acknowledged, which leaves the user's queue empty.
+pub async fn seqs_are_never_reused_after_ack(queue: &dyn Queue) {
+    let log = Log::of(queue, "alice");
+    let mut seqs = Vec::new();
+    for round in 0..4 {
+        seqs.extend(log.add(&entries(round..round + 2)).await);
+        log.ack(last(&seqs), FIRST).await;
+        assert_eq!(log.len().await, 0);
+    }
+    assert_rising(&seqs);
+}
+
+/// Positions rise on after everything was swept, which leaves the user's queue empty.
+pub async fn seqs_are_never_reused_after_sweep(queue: &dyn Queue) {
+    let log = Log::of(queue, "alice");
+    let mut seqs = Vec::new();
+    for round in 0..4 {
+        seqs.extend(log.add(&[expiring(round, FAR), expiring(round, FAR)]).await);
+        sweep_all(queue, FAR, 100).await;
+        assert_eq!(log.len().await, 0, "the sweep must remove what expired");
+    }
+    assert_rising(&seqs);
+}
+
+/// Entries come out in the order in which they went in, within a batch and across batches.
+pub async fn order_is_kept(queue: &dyn Queue) {
+    let log = Log::of(queue, "alice");
+    let mut expected = Vec::new();
+    for batch in [entries(0..1), entries(1..6), entries(6..8)] {
+        log.add(&batch).await;
+        expected.extend(batch);
+        assert_eq!(log.entries().await, expected);
+    }
+}
+
+/// Kind, id and bytes come out as they went in: no bytes, every byte, invalid UTF-8, 1 MiB.
+pub async fn entries_are_byte_exact(queue: &dyn Queue) {
+    let log = Log::of(queue, "alice");
+    let big: Vec<u8> = (0..1 << 20).map(|i: u32| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let contents: [(MessageKind, u128, Bytes); 8] = [
+        (MessageKind::Text, 1, Bytes::new()),
+        (MessageKind::Binary, 2, Bytes::new()),
+        (MessageKind::Text, u128::MAX, Bytes::from("gr\u{fc}\u{df} \u{1f980}\0\n")),
+        (MessageKind::Binary, u128::MAX - 1, Bytes::from_iter(0..=u8::MAX)),
+        (MessageKind::Text, 1 << 64, Bytes::from_static(b"\xff\xfe not UTF-8")),
+        (MessageKind::Binary, (1 << 64) - 1, Bytes::from_static(b"{\"json\": \"\\u0000\"}")),
+        (MessageKind::Binary, 0, Bytes::from_static(b"an id of the application's")),
+        (MessageKind::Binary, 3, Bytes::from(big)),
+    ];
+    let batch = contents.map(|(kind, id, data)| {
+        Entry { id: MessageId::from_u128(id), kind, data, expires_at: None }
+    });
+    log.force(&batch).await;
+    assert_eq!(log.entries().await, batch);
+}
+
+/// `expires_at` comes out unchanged, to the millisecond and to the ends of its range.
+pub async fn ttl_survives(queue: &dyn Queue) {
+    let log = Log::of(queue, "alice");
+    let batch = [
+        entry(0),
+        expiring(1, FAR),
+        expiring(2, FAR + 1),
+        expiring(3, i64::MAX as u64),
+        expiring(4, i64::MAX as u64 + 1),
+        expiring(5, u64::MAX),
+    ];
+    log.add(&batch).await;
+    assert_eq!(log.entries().await, batch);
+}
+
+/// `len` is the number of entries at every moment.
+pub async fn len_counts(queue: &dyn Queue) {
+    let log = Log::of(queue, "alice");
+    assert_eq!(log.len().await, 0);
+    let seqs = log.add(&entries(0..3)).await;
+    assert_eq!(log.len().await, 3);
+    log.add(&[expiring(3, FAR)]).await;
+    assert_eq!(log.len().await, 4);
+    log.ack(seqs[1], FIRST).await;
+    assert_eq!(log.len().await, 2);
+    log.ack(seqs[2], FIRST).await;
+    assert_eq!(log.len().await, 1);
+}
+
+/// No entries are no reason to fail, and nothing is stored.
+pub async fn an_empty_batch_stores_nothing(queue: &dyn Queue) {
+    let log = Log::of(queue, "alice");
+    assert_eq!(log.add(&[]).await, []);
+    assert_eq!(log.force(&[]).await, []);
+    assert_eq!(log.entries().await, []);
+    assert_eq!(log.len().await, 0);
+}
+
+/// A batch whose future is dropped before its end is there as a whole or not at all, and does no harm to the next.
+pub async fn a_dropped_enqueue_is_whole_or_nothing(queue: &dyn Queue) {
+    let uid = Uid::from("alice");
+    let log = Log::of(queue, &uid);
+    let batch = entries(0..3);
+    for polls in 1..4 {
+        let before = log.len().await;
+        let mut future = queue.enqueue(&uid, &batch, Admit::WithinLimits);
+        for _ in 0..polls {
+            let poll = |cx: &mut Context<'_>| Poll::Ready(future.as_mut().poll(cx).is_ready());
+            if poll_fn(poll).await {
+                break;
+            }
+        }
+        drop(future);
+        let there = log.read().await.len() as u64 - before;
+        assert!(there == 0 || there == 3, "{there} of a batch of 3 are there");
+    }
+    log.add(&entries(7..8)).await;
+    assert_eq!(log.entries().await.last(), Some(&entry(7)));
+}

@@ -1,2 +1,65 @@
-//! The one entry for people and CI.
-fn main() {}
+//! The one entry for people and CI: `cargo xtask COMMAND`. One file per command.
+
+mod ci;
+mod cmd;
+mod matrix;
+mod test_matrix;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+
+/// Every command and what its help line says. `ARCHITECTURE.md` may name only these as enforcers.
+const COMMANDS: &[(&str, &str)] = &[
+    ("test-matrix", "[--list] [--only SUBSTRING]... [--quiet]  test every package under every feature set"),
+    ("tidy", "check the repository's own rules"),
+    ("ci", "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, test-matrix"),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        // The command has said what failed; one more line would hide its closing line.
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> Result<bool> {
+    let Some((command, args)) = args.split_first() else { bail!("no command given\n{}", help()) };
+    match command.as_str() {
+        "test-matrix" => test_matrix::run(&Workspace::load()?, args),
+        "tidy" => tidy::run(&Workspace::load()?, args),
+        "ci" => ci::run(&Workspace::load()?, args),
+        "help" | "--help" | "-h" => {
+            println!("{}", help());
+            Ok(true)
+        }
+        unknown => bail!("no command `{unknown}`\n{}", help()),
+    }
+}
+
+fn help() -> String {
+    let lines: Vec<String> = COMMANDS.iter().map(|(name, what)| format!("  {name:<12} {what}")).collect();
+    format!("usage: cargo xtask COMMAND\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_command_is_an_error_that_lists_the_known_ones() {
+        let error = dispatch(&["no-such".to_owned()]).unwrap_err().to_string();
+        assert!(COMMANDS.iter().all(|(name, _)| error.contains(name)), "{error}");
+        assert!(dispatch(&[]).is_err());
+    }
+}

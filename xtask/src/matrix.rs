@@ -1,0 +1,125 @@
+//! The one list of what is tested under which features. `cargo xtask tidy` fails when it and the manifests
+//! disagree: each package needs a row without features, one for each of its features alone and one for all.
+
+/// One line of the matrix: a package and the features it is tested with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) package: &'static str,
+    pub(crate) features: Features,
+}
+
+/// What is passed to cargo; default features are off unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Features {
+    None,
+    Only(&'static [&'static str]),
+    All,
+    /// What somebody gets who names the package and nothing else.
+    Default,
+}
+
+/// Every row, in the order in which they run: what others stand on comes first.
+pub(crate) const ROWS: &[Row] = &[
+    none("xtask"),
+    // Its tests turn `testkit` on in every row: tok-core is a dev-dependency of itself.
+    none("tok-core"),
+    only("tok-core", &["tokio"]),
+    only("tok-core", &["smol"]),
+    only("tok-core", &["testkit"]),
+    only("tok-core", &["tracing"]),
+    all("tok-core"),
+    none("tok-queue"),
+    none("tok-tcp"),
+    only("tok-tcp", &["tokio"]),
+    only("tok-tcp", &["smol"]),
+    all("tok-tcp"),
+    none("tok-ws"),
+    only("tok-ws", &["tokio"]),
+    only("tok-ws", &["smol"]),
+    only("tok-ws", &["tokio-tungstenite"]),
+    only("tok-ws", &["async-tungstenite"]),
+    only("tok-ws", &["tokio-websockets"]),
+    only("tok-ws", &["tokio-tungstenite", "async-tungstenite"]),
+    only("tok-ws", &["tokio-tungstenite", "tokio-websockets"]),
+    only("tok-ws", &["async-tungstenite", "tokio-websockets"]),
+    all("tok-ws"),
+    default("tok-ws"),
+    none("tok-cluster"),
+    none("examples"),
+    default("examples"),
+];
+
+impl Row {
+    /// `PACKAGE/FEATURES`, what `--only` is matched with.
+    pub(crate) fn name(&self) -> String {
+        let features = match self.features {
+            Features::None => "none".to_owned(),
+            Features::Only(names) => names.join("+"),
+            Features::All => "all".to_owned(),
+            Features::Default => "default".to_owned(),
+        };
+        format!("{}/{features}", self.package)
+    }
+
+    /// The arguments that select the package and its features. One package at a time: cargo unifies the features
+    /// of all that it builds together, and what one package turned on would hide what another forgot.
+    pub(crate) fn cargo_args(&self) -> Vec<String> {
+        let mut args = vec!["--package".to_owned(), self.package.to_owned()];
+        match self.features {
+            Features::None => args.push("--no-default-features".to_owned()),
+            Features::Only(names) => {
+                args.push("--no-default-features".to_owned());
+                args.push("--features".to_owned());
+                args.push(names.join(","));
+            }
+            Features::All => args.push("--all-features".to_owned()),
+            Features::Default => {}
+        }
+        args
+    }
+}
+
+pub(crate) const fn none(package: &'static str) -> Row {
+    Row { package, features: Features::None }
+}
+
+pub(crate) const fn only(package: &'static str, features: &'static [&'static str]) -> Row {
+    Row { package, features: Features::Only(features) }
+}
+
+pub(crate) const fn all(package: &'static str) -> Row {
+    Row { package, features: Features::All }
+}
+
+const fn default(package: &'static str) -> Row {
+    Row { package, features: Features::Default }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_arguments_say_the_same() {
+        let row = only("tok-ws", &["tokio-tungstenite", "tokio-websockets"]);
+        assert_eq!(row.name(), "tok-ws/tokio-tungstenite+tokio-websockets");
+        assert_eq!(
+            row.cargo_args().join(" "),
+            "--package tok-ws --no-default-features --features tokio-tungstenite,tokio-websockets"
+        );
+        assert_eq!(none("a").cargo_args().join(" "), "--package a --no-default-features");
+        assert_eq!(all("a").cargo_args().join(" "), "--package a --all-features");
+        assert_eq!(default("a").cargo_args().join(" "), "--package a");
+    }
+
+    #[test]
+    fn every_pair_of_engines_has_a_row() {
+        let engines = ["tokio-tungstenite", "async-tungstenite", "tokio-websockets"];
+        for (index, first) in engines.iter().enumerate() {
+            for second in &engines[index + 1..] {
+                let name = format!("tok-ws/{first}+{second}");
+                assert!(ROWS.iter().any(|row| row.name() == name), "no row {name}");
+            }
+        }
+    }
+}

@@ -131,8 +131,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What an entry counts for beside its bytes where queues are bounded in bytes.
-    pub const OVERHEAD: usize = 64;
+    /// What an entry counts for beside its bytes where queues are bounded in bytes: about what keeping it takes.
+    pub const OVERHEAD: usize = 128;
 
     /// What this entry counts for where queues are bounded in bytes.
     #[must_use]

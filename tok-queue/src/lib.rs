@@ -1,1 +1,5 @@
-//! Queues that keep tok's messages for users who are away.
+#![doc = include_str!("../README.md")]
+
+mod memory;
+
+pub use self::memory::{MemoryQueue, MemoryQueueBuilder, Usage};

@@ -223,7 +223,7 @@ impl HubBuilder {
         self
     }
 
-    /// The messages that are not kept and wait for one connection, in bytes with 64 added for each; beyond, the
+    /// The messages that are not kept and wait for one connection, in bytes with 128 added for each; beyond, the
     /// [`overflow`](Self::overflow) policy applies. Where nothing else waits, one message of any size fits. Kept
     /// messages wait in the user's log, and take at most a quarter as much in addition. 1 MiB by default.
     pub fn max_backlog(mut self, bytes: usize) -> Self {

@@ -333,6 +333,11 @@ impl<'a, T: Transport> Driver<'a, T> {
         let (hub, session) = (self.hub(), self.session);
         let Some(transport) = &mut self.transport else { return Ok(()) };
         let message = item.packet.message();
+        if item.packet.expires() && item.packet.is_expired(hub.runtime.unix_time()) {
+            hub.hooks.undelivered(session.device().uid(), message, Undelivered::Expired);
+            self.given.advance(item.kept.unwrap_or_default());
+            return Ok(());
+        }
         let framing = transport.framing();
         let mut replaced = None;
         let frame = match hub.hooks.before_send(session, message).map_err(|_| CloseReason::Panicked)? {

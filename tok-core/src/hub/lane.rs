@@ -84,7 +84,8 @@ fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
 fn must_store(state: &State, hub: &Inner) -> bool {
     let due = hub.writes_ahead()
         || state.live() == 0
-        || (hub.queue.caps().durable && state.log.bytes() > hub.log_memory());
+        || (hub.queue.caps().durable && state.log.bytes() > hub.log_memory())
+        || state.log.has_unaccepted();
     due && state.log.has_unstored()
 }
 

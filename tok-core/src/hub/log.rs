@@ -91,6 +91,11 @@ impl Log {
         self.back.back().is_some_and(|entry| entry.seq.is_none())
     }
 
+    /// Whether a sender waits to learn that its message is stored.
+    pub(crate) fn has_unaccepted(&self) -> bool {
+        self.back.range(self.back.len() - self.unstored()..).any(|entry| !entry.accepted)
+    }
+
     pub(crate) fn unstored(&self) -> usize {
         // Stored entries come first.
         self.back.len() - self.back.partition_point(|entry| entry.seq.is_some())

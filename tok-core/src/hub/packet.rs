@@ -102,6 +102,10 @@ impl Packet {
         }
     }
 
+    pub(crate) fn expires(&self) -> bool {
+        self.expires_at.is_some()
+    }
+
     pub(crate) fn is_expired(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }

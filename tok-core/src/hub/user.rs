@@ -323,8 +323,9 @@ impl State {
         let mut stopped = None;
         for entry in self.log.after(slot.fed.pos) {
             slot.release_held(Some(entry.pos));
-            // With write-ahead nothing is handed over that is not stored.
-            let ready = entry.seq.is_some() || !hub.writes_ahead();
+            // What is to be stored first, because of write-ahead or because the user was offline when it came, is
+            // handed over when it is: until then its sender may yet be told that it was refused.
+            let ready = entry.seq.is_some() || entry.accepted;
             if !ready || !slot.has_room_for_kept(hub.settings.backlog) {
                 stopped = Some(entry.pos);
                 break;

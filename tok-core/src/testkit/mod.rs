@@ -1,3 +1,8 @@
-//! Conformance suites, in-memory transports and the simulator.
+//! For tests of adapters and applications: conformance suites, connections in memory, and a deterministic simulator.
+
+mod memory;
 pub mod queue;
+pub mod sim;
 pub mod transport;
+
+pub use self::memory::{MemoryPeer, MemoryTransport, Read, memory_pair};

@@ -54,7 +54,12 @@ impl ReferenceQueue {
     /// A queue in memory with room for 1000 messages and 8 MiB a user.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_caps(Caps { durable: false, shared: false, max_messages: 1000, max_bytes: 8 * 1024 * 1024 })
+        Self::with_caps(Caps {
+            durable: false,
+            shared: false,
+            max_messages: 1000,
+            max_bytes: 8 * 1024 * 1024,
+        })
     }
 
     /// A queue that has these limits and says that it is what they say.

@@ -1,9 +1,12 @@
 //! Queues that are wrong on purpose, each in one way, to show that the suite catches it.
 
+mod fault;
+
 use std::{future::poll_fn, task::Poll};
 
 use async_trait::async_trait;
 
+pub use self::fault::Fault;
 use super::{
     ReferenceQueue,
     reference::{User, cost},
@@ -14,147 +17,6 @@ use crate::{
     queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
     sync::Mutex,
 };
-
-macro_rules! faults {
-    ($($(#[$doc:meta])* $fault:ident => $rule:ident,)*) => {
-        /// What is wrong with a [`WrongQueue`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub enum Fault {
-            $($(#[$doc])* $fault,)*
-        }
-
-        impl Fault {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$fault),*];
-
-            /// The name of the rule that is there to catch it.
-            #[must_use]
-            pub fn caught_by(self) -> &'static str {
-                match self {
-                    $(Self::$fault => stringify!($rule),)*
-                }
-            }
-        }
-    };
-}
-
-faults! {
-    /// Positions fall from entry to entry as `enqueue` returns them.
-    ReturnsSeqsBackwards => seqs_rise,
-    /// Positions start again when all is acknowledged.
-    ReusesSeqsAfterAck => seqs_are_never_reused_after_ack,
-    /// Positions start again when all is swept.
-    ReusesSeqsAfterSweep => seqs_are_never_reused_after_sweep,
-    /// A batch is stored back to front.
-    ReordersABatch => order_is_kept,
-    /// The last entry of a batch is not stored.
-    DropsTheTail => order_is_kept,
-    /// All becomes binary.
-    ForgetsTheKind => entries_are_byte_exact,
-    /// Bytes after the first 64 KiB are cut off.
-    Truncates => entries_are_byte_exact,
-    /// Entries never expire.
-    ForgetsTheTtl => ttl_survives,
-    /// Expiry is kept in whole seconds.
-    RoundsTheTtl => ttl_survives,
-    /// `len` is what was ever stored.
-    CountsTheAcked => len_counts,
-    /// A batch of nothing is an error.
-    RefusesEmptyBatches => an_empty_batch_stores_nothing,
-    /// A batch is stored entry by entry, with waits between.
-    StoresInParts => a_dropped_enqueue_is_whole_or_nothing,
-    /// One message too many is taken.
-    CountsMessagesFromZero => message_limit_is_exact,
-    /// The overhead of entries is not counted.
-    CountsBytesWithoutOverhead => byte_limit_is_exact,
-    /// Of a batch that does not fit the beginning is stored.
-    StoresWhatFits => batch_is_all_or_nothing,
-    /// The oldest make room for the new.
-    DropsTheOldest => full_refuses_new_and_keeps_old,
-    /// The limits apply to accepted messages too.
-    RefusesTheAccepted => already_accepted_passes_the_limits,
-    /// Acknowledged entries still count.
-    KeepsRoomOfTheAcked => room_returns_after_ack,
-    /// Swept entries still count.
-    KeepsRoomOfTheSwept => room_returns_after_sweep,
-    /// The limits are on all users together.
-    SharesTheLimits => limits_are_per_user,
-    /// To look is to take.
-    PeekRemoves => peek_changes_nothing,
-    /// The limit of messages is not heeded.
-    PeekIgnoresMessages => peek_respects_the_message_limit,
-    /// The limit of bytes is not heeded.
-    PeekIgnoresBytes => peek_respects_the_byte_limit,
-    /// An entry larger than the limit is never given.
-    PeekGivesNone => peek_gives_at_least_one,
-    /// The entry at the cursor is given again.
-    PeekRepeatsTheCursor => peek_continues_after_the_cursor,
-    /// The entry after the cursor is found by adding one to it.
-    PeekSkips => peek_continues_after_the_cursor,
-    /// Every page is said to be the last.
-    HidesMore => peek_pages,
-    /// Every page with entries is said to have another behind it.
-    PromisesMore => peek_pages,
-    /// A page never has more than three entries.
-    PagesAreTiny => big_backlog_drains_in_linear_work,
-    /// The newest is taken out.
-    DequeuesTheNewest => dequeue_takes_the_oldest,
-    /// Taking out knows no epoch.
-    DequeuesPastTheFence => dequeue_is_fenced,
-    /// What its own clock says has expired is not given.
-    PeekHidesTheExpired => expired_entries_are_peeked_until_swept,
-    /// What expires at all is swept.
-    SweepsTheLiving => sweep_leaves_live_entries,
-    /// What expires now is not swept yet.
-    SweepsTooLate => sweep_returns_what_expired_with_its_uid,
-    /// What is swept is not returned.
-    SweepReturnsNothing => sweep_returns_what_expired_with_its_uid,
-    /// All is returned as one user's.
-    SweepMixesUsers => sweep_returns_what_expired_with_its_uid,
-    /// Acknowledged entries come back as expired.
-    SweepReturnsTheAcked => sweep_forgets_what_was_acked,
-    /// What is older than the newest expired entry goes with it.
-    SweepsTheFront => sweep_takes_from_the_middle,
-    /// The budget is not heeded.
-    SweepIgnoresTheBudget => sweep_respects_the_budget,
-    /// Every sweep is said to have taken all.
-    SweepHidesMore => sweep_respects_the_budget,
-    /// Times are compared as signed numbers.
-    SweepsBySignedTime => sweep_takes_any_time,
-    /// The entry after the acknowledged one is removed too.
-    AcksTooMuch => ack_is_cumulative,
-    /// The acknowledged entry itself stays.
-    AcksTooLittle => ack_is_cumulative,
-    /// Only the acknowledged entry itself is removed.
-    AcksOne => ack_is_cumulative,
-    /// To acknowledge what is gone is an error.
-    RefusesRepeatedAcks => ack_is_idempotent,
-    /// An acknowledged position covers what is stored later, too.
-    AcksTheFuture => ack_beyond_the_end_takes_what_there_is,
-    /// Epochs are not compared.
-    IgnoresTheFence => ack_of_an_older_epoch_is_fenced_and_changes_nothing,
-    /// The fence is checked after the entries are removed.
-    ChecksTheFenceTooLate => ack_of_an_older_epoch_is_fenced_and_changes_nothing,
-    /// An epoch is good for one acknowledgement.
-    FencesEqualEpochs => ack_of_an_equal_epoch_passes,
-    /// The fence rises only where entries are removed.
-    FencesOnRemovalOnly => ack_of_nothing_raises_the_fence,
-    /// All that was acknowledged is taken to be everything there is now.
-    AcksAllOfTheEmptied => a_late_ack_removes_nothing_new,
-    /// The fence is forgotten with the last entry, though nodes share the queue.
-    ForgetsTheSharedFence => a_late_ack_removes_nothing_new,
-    /// One fence for all users.
-    SharesTheFence => fences_are_per_user,
-    /// Only letters and digits of an id count.
-    MangledUids => users_are_separate,
-    /// A user who was never stored for is an error.
-    KnowsNobody => nobody_has_an_empty_queue,
-    /// An id that is too long is cut by panicking.
-    PanicsOnLongUids => any_uid_is_answered,
-    /// The user is looked up again after a wait, by then maybe another operation's.
-    MixesUpUsers => concurrent_users,
-}
 
 /// The reference with one [`Fault`].
 #[derive(Debug)]
@@ -343,7 +205,9 @@ impl Queue for WrongQueue {
             }
             Fault::HidesMore => page.more = false,
             Fault::PromisesMore => page.more = !page.entries.is_empty(),
-            Fault::PeekHidesTheExpired => page.entries.retain(|(_, entry)| !entry.is_expired(1_700_000_000_000)),
+            Fault::PeekHidesTheExpired => {
+                page.entries.retain(|(_, entry)| !entry.is_expired(1_700_000_000_000));
+            }
             _ => {}
         }
         Ok(page)
@@ -385,7 +249,8 @@ impl Queue for WrongQueue {
         }
         if matches!(self.fault, Fault::SweepReturnsTheAcked | Fault::KeepsRoomOfTheAcked) {
             let entries = self.with(&uid, |user| user.entries.clone());
-            let acked = entries.into_iter().filter(|(seq, _)| *seq <= upto).map(|(_, entry)| (uid.clone(), entry));
+            let acked =
+                entries.into_iter().filter(|(seq, _)| *seq <= upto).map(|(_, entry)| (uid.clone(), entry));
             self.state.lock().acked.extend(acked);
         }
         self.inner.ack(&uid, upto, fence).await?;

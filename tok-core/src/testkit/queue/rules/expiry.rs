@@ -42,7 +42,10 @@ pub async fn sweep_returns_what_expired_with_its_uid(queue: &dyn Queue) {
     let first = sweep_all(queue, FAR, 100).await;
     assert_eq!(first, [(Uid::from("alice"), expiring(0, FAR))]);
     let second = sweep_all(queue, FAR + 1, 100).await;
-    assert_eq!(second, [(Uid::from("alice"), expiring(1, FAR + 1)), (Uid::from("bob"), expiring(3, FAR + 1))]);
+    assert_eq!(
+        second,
+        [(Uid::from("alice"), expiring(1, FAR + 1)), (Uid::from("bob"), expiring(3, FAR + 1))]
+    );
     assert_eq!(alice.entries().await, [expiring(2, FAR + 2)]);
     assert_eq!(bob.entries().await, entries(4..5));
     assert_eq!(sweep_all(queue, FAR + 1, 100).await, [], "a sweep must return an entry once");
@@ -84,7 +87,8 @@ pub async fn sweep_respects_the_budget(queue: &dyn Queue) {
     const USERS: u32 = 5;
     let mut left = 0;
     for user in 0..USERS {
-        left += Log::of(queue, user).add(&[expiring(user, FAR), entry(99), expiring(user, FAR)]).await.len() - 1;
+        left +=
+            Log::of(queue, user).add(&[expiring(user, FAR), entry(99), expiring(user, FAR)]).await.len() - 1;
     }
     let Swept { expired, .. } = queue.sweep(FAR, 0).await.expect("sweep must succeed");
     assert_eq!(expired, [], "a budget of 0 takes nothing");

@@ -12,7 +12,10 @@ struct Filling {
 
 fn filling(queue: &dyn Queue) -> Filling {
     let caps = queue.caps();
-    assert!((16..=100_000).contains(&caps.max_messages), "the suite needs a queue for 16 to 100,000 messages");
+    assert!(
+        (16..=100_000).contains(&caps.max_messages),
+        "the suite needs a queue for 16 to 100,000 messages"
+    );
     let bytes = 4096..=64 << 20;
     assert!(bytes.contains(&caps.max_bytes), "the suite needs a queue of 4 KiB to 64 MiB a user");
 

@@ -92,7 +92,12 @@ pub async fn peek_pages(queue: &dyn Queue) {
             let page = peek(&log, after, size, ALL).await;
             after = page.entries.last().expect("a page of a log that goes on has entries").0;
             read.extend(page.entries.into_iter().map(|(_, entry)| entry));
-            assert_eq!(page.more, read.len() < batch.len(), "{} of 7 entries read, {size} a page", read.len());
+            assert_eq!(
+                page.more,
+                read.len() < batch.len(),
+                "{} of 7 entries read, {size} a page",
+                read.len()
+            );
         }
         assert_eq!(read, batch);
         assert_eq!(peek(&log, after, size, ALL).await, Page::default());

@@ -76,9 +76,8 @@ pub async fn entries_are_byte_exact(queue: &dyn Queue) {
         (MessageKind::Binary, 0, Bytes::from_static(b"an id of the application's")),
         (MessageKind::Binary, 3, Bytes::from(big)),
     ];
-    let batch = contents.map(|(kind, id, data)| {
-        Entry { id: MessageId::from_u128(id), kind, data, expires_at: None }
-    });
+    let batch =
+        contents.map(|(kind, id, data)| Entry { id: MessageId::from_u128(id), kind, data, expires_at: None });
     log.force(&batch).await;
     assert_eq!(log.entries().await, batch);
 }

@@ -1,0 +1,325 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    CloseReason, Message,
+    sync::Mutex,
+    transport::{Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError},
+};
+
+/// A connection in memory: the server's end is a [`Transport`], the other is the client, in the hands of a test.
+///
+/// Between them lies what would be the network and the two kernels' buffers: `buffer` bytes that the server has
+/// "written" may be unread, and are lost when the client vanishes. The client's stack answers barriers and pings as
+/// it reads past them, unless it is told not to.
+#[must_use]
+pub fn memory_pair(buffer: usize, confirms: bool) -> (MemoryTransport, MemoryPeer) {
+    let link = Arc::new(Mutex::new(Link { buffer, ..Link::default() }));
+    (MemoryTransport { link: Arc::clone(&link), confirms }, MemoryPeer { link, answers: true })
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    buffer: usize,
+    /// Written by the server and not read by the client.
+    to_client: VecDeque<Sent>,
+    buffered: usize,
+    /// Taken from the session and not written, for want of room.
+    unwritten: VecDeque<Sent>,
+    accepted: u64,
+    written: u64,
+    to_server: VecDeque<Incoming>,
+    server_gone: bool,
+    client: Client,
+    server_waker: Option<Waker>,
+    client_waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Client {
+    #[default]
+    Here,
+    /// Closed in good order: the server reads what was sent, then the close.
+    Closed,
+    /// Reset: the server learns at once.
+    Reset,
+    /// Gone without a word: the server writes until the buffer is full, and hears nothing.
+    Vanished,
+}
+
+#[derive(Debug)]
+enum Sent {
+    Message(Message),
+    Barrier(u64),
+    Ping,
+    Close(CloseReason),
+}
+
+impl Sent {
+    fn len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.data().len() + 8,
+            _ => 8,
+        }
+    }
+}
+
+impl Link {
+    /// Moves what fits into the buffer.
+    fn write(&mut self) {
+        while let Some(next) = self.unwritten.front() {
+            // One thing of any size fits into an empty buffer.
+            if self.buffered > 0 && self.buffered + next.len() > self.buffer {
+                return;
+            }
+            let Some(next) = self.unwritten.pop_front() else { return };
+            self.buffered += next.len();
+            self.written += next.len() as u64;
+            self.to_client.push_back(next);
+        }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// The server's end of a [`memory_pair`].
+pub struct MemoryTransport {
+    link: Arc<Mutex<Link>>,
+    confirms: bool,
+}
+
+impl Transport for MemoryTransport {
+    fn framing(&self) -> &'static Framing {
+        &IDENTITY
+    }
+
+    fn confirms(&self) -> bool {
+        self.confirms
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, TransportError>> {
+        let mut link = self.link.lock();
+        if link.client == Client::Reset {
+            return Poll::Ready(Err(TransportError::Closed));
+        }
+        if let Some(incoming) = link.to_server.pop_front() {
+            return Poll::Ready(Ok(incoming));
+        }
+        if link.client == Client::Closed {
+            return Poll::Ready(Ok(Incoming::Close));
+        }
+        link.server_waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn start_send(&mut self, out: Outgoing) -> Result<u64, TransportError> {
+        let mut link = self.link.lock();
+        if link.client == Client::Reset {
+            return Err(TransportError::Closed);
+        }
+        let sent = match out {
+            Outgoing::Frame(frame) => Sent::Message(Message::new(frame.kind(), frame.into_bytes())),
+            Outgoing::Barrier(number) => Sent::Barrier(number),
+            Outgoing::Ping => Sent::Ping,
+            Outgoing::Close(reason) => Sent::Close(reason),
+        };
+        link.accepted += sent.len() as u64;
+        link.unwritten.push_back(sent);
+        Ok(link.accepted)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        let (result, waker) = {
+            let mut link = self.link.lock();
+            if link.client == Client::Reset {
+                return Poll::Ready(Err(TransportError::Closed));
+            }
+            link.write();
+            if link.unwritten.is_empty() {
+                (Poll::Ready(Ok(())), link.client_waker.take())
+            } else {
+                link.server_waker = Some(cx.waker().clone());
+                (Poll::Pending, link.client_waker.take())
+            }
+        };
+        wake(waker);
+        result
+    }
+
+    fn written(&self) -> u64 {
+        self.link.lock().written
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        match self.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {}
+            other => return other,
+        }
+        let mut link = self.link.lock();
+        link.to_server.clear();
+        // Done when the client is done too.
+        if link.client == Client::Closed {
+            return Poll::Ready(Ok(()));
+        }
+        link.server_waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for MemoryTransport {
+    fn drop(&mut self) {
+        let waker = {
+            let mut link = self.link.lock();
+            link.server_gone = true;
+            link.unwritten.clear();
+            link.client_waker.take()
+        };
+        wake(waker);
+    }
+}
+
+impl fmt::Debug for MemoryTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTransport").finish_non_exhaustive()
+    }
+}
+
+/// The client's end of a [`memory_pair`]. Dropping it closes in good order.
+pub struct MemoryPeer {
+    link: Arc<Mutex<Link>>,
+    answers: bool,
+}
+
+/// What a client reads.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Read {
+    /// A message.
+    Message(Message),
+    /// The server closed, and said why.
+    Close(CloseReason),
+    /// The server is gone.
+    End,
+}
+
+impl MemoryPeer {
+    /// Sends a message to the server.
+    pub fn send(&self, message: impl Into<Message>) {
+        self.push(Incoming::Message(message.into()));
+    }
+
+    /// Sends a sign of life.
+    pub fn pong(&self) {
+        self.push(Incoming::Alive);
+    }
+
+    /// Answers a barrier, asked or not: what a hostile client might do.
+    pub fn answer(&self, number: u64) {
+        self.push(Incoming::Barrier(number));
+    }
+
+    /// Whether the client's stack answers barriers and pings that it reads from now on. It does by default.
+    pub fn answers(&mut self, answers: bool) {
+        self.answers = answers;
+    }
+
+    /// Reads the next message or the end. Barriers and pings on the way are answered and not shown.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Read {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// As [`recv`](Self::recv), but only what is there already.
+    pub fn try_recv(&mut self) -> Option<Read> {
+        match self.poll_recv(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(read) => Some(read),
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        loop {
+            let (sent, waker) = {
+                let mut link = self.link.lock();
+                let Some(sent) = link.to_client.pop_front() else {
+                    if link.server_gone {
+                        return Poll::Ready(Read::End);
+                    }
+                    link.client_waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                };
+                link.buffered -= sent.len();
+                (sent, link.server_waker.take())
+            };
+            wake(waker);
+            match sent {
+                Sent::Message(message) => return Poll::Ready(Read::Message(message)),
+                Sent::Close(reason) => return Poll::Ready(Read::Close(reason)),
+                Sent::Barrier(number) if self.answers => self.answer(number),
+                Sent::Ping if self.answers => self.pong(),
+                Sent::Barrier(_) | Sent::Ping => {}
+            }
+        }
+    }
+
+    /// Closes in good order.
+    pub fn close(&self) {
+        self.leave(Client::Closed);
+    }
+
+    /// Resets the connection: the server learns at once, and what it had written is lost.
+    pub fn reset(&self) {
+        self.leave(Client::Reset);
+    }
+
+    /// Vanishes without a word: the server learns nothing, and what it writes from now on is lost, as is what it had
+    /// written and the client not read.
+    pub fn vanish(&self) {
+        self.leave(Client::Vanished);
+    }
+
+    fn push(&self, incoming: Incoming) {
+        let waker = {
+            let mut link = self.link.lock();
+            if link.client != Client::Here {
+                return;
+            }
+            link.to_server.push_back(incoming);
+            link.server_waker.take()
+        };
+        wake(waker);
+    }
+
+    fn leave(&self, how: Client) {
+        let waker = {
+            let mut link = self.link.lock();
+            if link.client == Client::Here || how == Client::Reset {
+                link.client = how;
+            }
+            link.server_waker.take()
+        };
+        wake(waker);
+    }
+}
+
+impl Drop for MemoryPeer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for MemoryPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryPeer").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+use std::collections::{BTreeMap, HashMap};
+
+use tok_core::{
+    Epoch, Uid,
+    queue::{Entry, QueueError, Seq},
+};
+
+use super::log::Log;
+
+/// A part of the users, behind one lock.
+#[derive(Default)]
+pub(super) struct Shard {
+    /// Users with entries. Uids can be of an attacker's choice: the hasher is the standard one, seeded at random.
+    logs: HashMap<Uid, Log>,
+    /// Whose entry is due when, in milliseconds since the Unix epoch; exactly the entries that expire.
+    due: BTreeMap<(u64, Seq), Uid>,
+    messages: u64,
+    /// One count for all users of the shard, so that none has to be remembered for its positions never to come again.
+    last_seq: u64,
+}
+
+impl Shard {
+    pub(super) fn users(&self) -> u64 {
+        self.logs.len() as u64
+    }
+
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    pub(super) fn log(&self, uid: &Uid) -> Option<&Log> {
+        self.logs.get(uid)
+    }
+
+    /// Appends a batch, which is not empty.
+    pub(super) fn append(&mut self, uid: &Uid, batch: &[Entry]) -> Vec<Seq> {
+        self.messages += batch.len() as u64;
+        let log = self.logs.entry(uid.clone()).or_default();
+        let mut append = |entry: &Entry| {
+            self.last_seq += 1;
+            let seq = Seq::new(self.last_seq);
+            if let Some(at) = entry.expires_at {
+                self.due.insert((at, seq), uid.clone());
+            }
+            log.push(seq, entry.clone());
+            seq
+        };
+        batch.iter().map(&mut append).collect()
+    }
+
+    /// Removes entries up to and including `upto` and returns them, to be dropped without the lock.
+    pub(super) fn ack(&mut self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<Vec<Entry>, QueueError> {
+        let Some(log) = self.logs.get_mut(uid) else { return Ok(Vec::new()) };
+        if fence < log.fence {
+            return Err(QueueError::Fenced);
+        }
+        log.fence = fence;
+        let removed = log.take_upto(upto);
+        if log.is_empty() {
+            self.forget(uid);
+        }
+        self.messages -= removed.len() as u64;
+        for (seq, entry) in &removed {
+            if let Some(at) = entry.expires_at {
+                self.due.remove(&(at, *seq));
+            }
+        }
+        Ok(removed.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// Whether an entry expired at or before `now`.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.due.first_key_value().is_some_and(|((at, _), _)| *at <= now)
+    }
+
+    /// Removes the entry that is due first.
+    pub(super) fn take_due(&mut self) -> Option<(Uid, Entry)> {
+        let ((_, seq), uid) = self.due.pop_first()?;
+        let log = self.logs.get_mut(&uid)?;
+        let entry = log.take(seq)?;
+        if log.is_empty() {
+            self.forget(&uid);
+        }
+        self.messages -= 1;
+        Some((uid, entry))
+    }
+
+    fn forget(&mut self, uid: &Uid) {
+        self.logs.remove(uid);
+        // A map keeps its size otherwise: a rush of users would be remembered in memory for good.
+        if self.logs.capacity() > 8 * self.logs.len() + 64 {
+            self.logs.shrink_to(2 * self.logs.len());
+        }
+    }
+}

@@ -1,1 +1,13 @@
-//! Length-prefixed frames over any byte stream for tok.
+#![doc = include_str!("../README.md")]
+
+mod frame;
+mod login;
+mod server;
+mod transport;
+
+pub use self::{
+    frame::{Decoder, FRAMING},
+    login::Login,
+    server::Server,
+    transport::TcpTransport,
+};

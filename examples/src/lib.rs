@@ -1,1 +1,4 @@
-//! Shared parts of the example programs.
+//! What tok's example programs are made of, so that tests can run them.
+
+pub mod chat;
+pub mod gateway;

@@ -18,15 +18,14 @@ pub struct Device {
     uid: Uid,
     id: Box<str>,
     confirm: Option<Confirm>,
-    // Boxed and made on first use: most devices of a large server carry no metadata.
-    meta: Mutex<Option<Box<BTreeMap<String, String>>>>,
+    meta: Mutex<BTreeMap<String, String>>,
 }
 
 impl Device {
     /// A device of `uid` with an empty device id.
     #[must_use]
     pub fn new(uid: impl Into<Uid>) -> Self {
-        Self { uid: uid.into(), id: "".into(), confirm: None, meta: Mutex::new(None) }
+        Self { uid: uid.into(), id: "".into(), confirm: None, meta: Mutex::default() }
     }
 
     /// Names the device, which [`Sso::PerDevice`](crate::Sso::PerDevice) and kicks go by. Empty by default.
@@ -64,12 +63,12 @@ impl Device {
     /// Reads a note that authentication or a handler has put.
     #[must_use]
     pub fn meta(&self, key: &str) -> Option<String> {
-        self.meta.lock().as_ref()?.get(key).cloned()
+        self.meta.lock().get(key).cloned()
     }
 
     /// Puts a note and returns the one it replaces. Notes live as long as the session.
     pub fn put_meta(&self, key: impl Into<String>, value: impl Into<String>) -> Option<String> {
-        self.meta.lock().get_or_insert_default().insert(key.into(), value.into())
+        self.meta.lock().insert(key.into(), value.into())
     }
 }
 

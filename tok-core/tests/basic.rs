@@ -1,9 +1,12 @@
 //! The hub's everyday behaviour, over connections in memory.
 
-use std::time::Duration;
+#![cfg(feature = "tokio")]
 
+use std::{pin::pin, time::Duration};
+
+use futures_util::future::{Either, select};
 use tok_core::{
-    Actor, CloseReason, Device, Hub, HubBuilder, Message, Session, async_trait, rt,
+    Actor, CloseReason, Device, Hub, HubBuilder, Message, Outcome, Session, async_trait, rt,
     testkit::{MemoryPeer, Read, memory_pair},
 };
 
@@ -63,9 +66,10 @@ async fn kept_messages_reach_the_next_login_in_order_and_once() {
         assert_eq!(text(peer.recv().await), n.to_string());
     }
     // Reading on lets the client's stack answer the last barrier.
-    tokio::select! {
-        outcome = last.as_ref().unwrap().outcome() => assert_eq!(outcome, tok_core::Outcome::Confirmed),
-        read = peer.recv() => panic!("{read:?}"),
+    let last = last.unwrap();
+    match select(pin!(last.outcome()), pin!(peer.recv())).await {
+        Either::Left((outcome, _)) => assert_eq!(outcome, Outcome::Confirmed),
+        Either::Right((read, _)) => panic!("{read:?}"),
     }
     drop(last);
     peer.close();

@@ -28,7 +28,7 @@ const SHARDS: usize = 64;
 /// acknowledging cost the same whatever the backlog, with a logarithm of the part's entries for those that expire; a
 /// sweep visits only what is due. A user whose queue is empty takes no memory.
 ///
-/// Limits count [`Entry::cost`]: data and 64 bytes. Bookkeeping in fact takes 100 to 250 bytes an entry, and about as
+/// Limits count [`Entry::cost`]: data and 128 bytes. Bookkeeping in fact takes 100 to 250 bytes an entry, and about as
 /// much a user, so many tiny messages take several times what is counted. Data is held by reference: a short message
 /// that is a slice of a large buffer holds all of that buffer, so copy out what is small (the hub does).
 ///

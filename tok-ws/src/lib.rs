@@ -1,1 +1,26 @@
-//! WebSocket for tok: strict upgrade on hyper, interchangeable engines.
+#![doc = include_str!("../README.md")]
+
+pub mod engine;
+
+mod config;
+mod frame;
+mod guard;
+mod handler;
+mod origin;
+mod serve;
+mod stream;
+mod transport;
+mod upgrade;
+
+pub use self::{
+    config::WsConfig,
+    engine::{EngineUnavailable, UnknownEngine, WsEngine},
+    frame::{AUTO, BINARY, TEXT},
+    guard::{Guard, Violation},
+    handler::{WsConfigError, WsHandler, WsHandlerBuilder},
+    origin::{InvalidOrigin, Origins},
+    serve::serve,
+    stream::HyperStream,
+    transport::WsTransport,
+    upgrade::UpgradeHead,
+};

@@ -47,6 +47,9 @@ pub(crate) const ROWS: &[Row] = &[
     none("tok-cluster"),
     none("examples"),
     default("examples"),
+    only("examples", &["async-tungstenite"]),
+    only("examples", &["tokio-websockets"]),
+    only("examples", &["smol"]),
 ];
 
 impl Row {

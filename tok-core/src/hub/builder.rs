@@ -247,14 +247,20 @@ impl HubBuilder {
 
     /// Called in order for each message of a client, before the actor. It runs in the session's task and must not
     /// block.
-    pub fn before_receive(mut self, hook: impl Fn(&Session, Message) -> Received + Send + Sync + 'static) -> Self {
+    pub fn before_receive(
+        mut self,
+        hook: impl Fn(&Session, Message) -> Received + Send + Sync + 'static,
+    ) -> Self {
         self.hooks.before_receive = Some(Arc::new(hook));
         self
     }
 
     /// Called for each message and device right before it is sent, in order. It runs in the session's task and must
     /// not block. With it a message is encoded once for each device.
-    pub fn before_send(mut self, hook: impl Fn(&Session, &Message) -> Sending + Send + Sync + 'static) -> Self {
+    pub fn before_send(
+        mut self,
+        hook: impl Fn(&Session, &Message) -> Sending + Send + Sync + 'static,
+    ) -> Self {
         self.hooks.before_send = Some(Arc::new(hook));
         self
     }
@@ -308,7 +314,9 @@ impl HubBuilder {
         settings.check()?;
         settings.durability = match (durability, queue.caps().durable) {
             (Some(Durability::WriteAhead), false) => {
-                return Err(ConfigError::Conflict("durability is WriteAhead, but the queue does not survive the process"));
+                return Err(ConfigError::Conflict(
+                    "durability is WriteAhead, but the queue does not survive the process",
+                ));
             }
             (Some(durability), _) => durability,
             (None, true) => Durability::WriteAhead,
@@ -339,7 +347,7 @@ impl Settings {
             }
         }
         if self.close_timeout.is_zero() {
-            return Err(invalid("close_timeout", "0", "a goodbye needs time; one second is little"));
+            return Err(invalid("close_timeout", 0, "a goodbye needs time; one second is little"));
         }
         if self.max_memory < self.max_message {
             return Err(ConfigError::Conflict("max_memory is smaller than one message of max_message bytes"));
@@ -348,7 +356,7 @@ impl Settings {
     }
 }
 
-fn invalid(setting: &'static str, value: impl ToString, rule: &'static str) -> ConfigError {
+fn invalid(setting: &'static str, value: usize, rule: &'static str) -> ConfigError {
     ConfigError::Invalid { setting, value: value.to_string(), rule }
 }
 

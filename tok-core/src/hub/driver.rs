@@ -1,6 +1,7 @@
 //! A session's task: one future that reads, writes, handles and keeps time for one connection.
 
 use std::{
+    future::poll_fn,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -32,10 +33,14 @@ const ROUND: usize = 64;
 /// Rounds before other tasks get theirs.
 const ROUNDS: usize = 8;
 /// Payloads up to this size are copied out of the transport's read buffer, which a slice of it would keep alive.
-const COPY_UP_TO: usize = 1024;
+const COPY_UP_TO: usize = 4096;
 
 /// Runs a session to its end and says why it ended.
-pub(crate) async fn serve<T: Transport>(hub: Arc<Inner>, device: Device, transport: T) -> CloseReason {
+pub(crate) async fn serve<T: Transport>(hub: Arc<Inner>, device: Device, mut transport: T) -> CloseReason {
+    // A connection that broke before its login took effect must not end the session of its own successor.
+    let max_bytes = hub.settings.max_inbound;
+    let early = poll_fn(|cx| Poll::Ready(read_early(&mut transport, max_bytes, cx))).await;
+    let Some(early) = early else { return CloseReason::Disconnected };
     let (session, refused) = match login(&hub, device, &transport) {
         Ok(session) => (session, None),
         Err((session, reason)) => (session, Some(reason)),
@@ -48,11 +53,38 @@ pub(crate) async fn serve<T: Transport>(hub: Arc<Inner>, device: Device, transpo
     let opened = if end.opened { hub.hooks.open(&session) } else { Ok(()) };
     let mut handler = pin!(handle(&session));
     let mut driver = Driver::new(&session, transport);
+    early.into_iter().for_each(|arrival| driver.take(arrival));
     if let Some(reason) = refused.or(opened.is_err().then_some(CloseReason::Panicked)) {
         driver.end(reason);
     }
-    end.reason = std::future::poll_fn(|cx| driver.poll(cx, handler.as_mut())).await;
+    end.reason = poll_fn(|cx| driver.poll(cx, handler.as_mut())).await;
     end.reason
+}
+
+type Arrival = Result<Incoming, TransportError>;
+
+/// Reads what is there before the login takes effect, within the inbound bound; `None` if the connection is broken.
+fn read_early<T: Transport>(
+    transport: &mut T,
+    max_bytes: usize,
+    cx: &mut Context<'_>,
+) -> Option<Vec<Arrival>> {
+    let mut early = Vec::new();
+    let mut bytes = 0;
+    while early.len() < ROUND && bytes < max_bytes {
+        let Poll::Ready(arrival) = transport.poll_recv(cx) else { break };
+        match &arrival {
+            Err(error) if reason_of(error) == CloseReason::Disconnected => return None,
+            Ok(Incoming::Message(message)) => bytes += message.data().len(),
+            _ => {}
+        }
+        let last = matches!(arrival, Err(_) | Ok(Incoming::Close));
+        early.push(arrival);
+        if last {
+            break;
+        }
+    }
+    Some(early)
 }
 
 fn login<T: Transport>(
@@ -119,7 +151,7 @@ impl Drop for End<'_> {
 async fn handle(session: &Session) {
     let Session { core, hub } = session;
     loop {
-        let next = std::future::poll_fn(|_| {
+        let next = poll_fn(|_| {
             // No waker: the session's task polls this again when it has put something into the inbox.
             let mut inbox = core.inbox.lock();
             inbox.handling = false;
@@ -176,6 +208,8 @@ struct Driver<'a, T> {
     last_written: Instant,
     armed: Option<Instant>,
     handler_done: bool,
+    /// The peer will send nothing more, for this reason. What it sent is handled first, and answered, until then.
+    leaving: Option<(CloseReason, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -206,6 +240,7 @@ impl<'a, T: Transport> Driver<'a, T> {
             last_written: now,
             armed: None,
             handler_done: false,
+            leaving: None,
         }
     }
 
@@ -237,6 +272,7 @@ impl<'a, T: Transport> Driver<'a, T> {
                 Phase::Gone(_) => {}
             }
             progress |= self.run_handler(cx, handler.as_mut(), &mut handler_waits);
+            progress |= self.leave();
             progress |= self.keep_time();
             if !progress && self.park(cx) {
                 return Poll::Pending;
@@ -279,7 +315,11 @@ impl<'a, T: Transport> Driver<'a, T> {
             let mut slot = core.slot.lock();
             slot.set_unsent(unsent);
             slot.take(self.max_unsent().saturating_sub(unsent), &mut batch);
-            (slot.take_ending(), slot.is_hungry(hub.settings.backlog), slot.take_writable(hub.settings.backlog))
+            (
+                slot.take_ending(),
+                slot.is_hungry(hub.settings.backlog),
+                slot.take_writable(hub.settings.backlog),
+            )
         };
         if let Some(waker) = writable {
             waker.wake();
@@ -297,21 +337,21 @@ impl<'a, T: Transport> Driver<'a, T> {
         }
         let moved = !batch.is_empty();
         for item in batch {
-            if let Err(reason) = self.give(item) {
+            if let Err(reason) = self.give(&item) {
                 self.end(reason);
                 return true;
             }
         }
         if let Err(error) = self.ask() {
-            self.fail(error);
+            self.fail(&error);
             return true;
         }
         let Some(transport) = &mut self.transport else { return moved };
-        if transport.written() < self.accepted {
-            if let Poll::Ready(Err(error)) = transport.poll_flush(cx) {
-                self.fail(error);
-                return true;
-            }
+        if transport.written() < self.accepted
+            && let Poll::Ready(Err(error)) = transport.poll_flush(cx)
+        {
+            self.fail(&error);
+            return true;
         }
         let written = self.transport.as_ref().map_or(0, Transport::written);
         if written > self.written || unsent == 0 {
@@ -329,7 +369,7 @@ impl<'a, T: Transport> Driver<'a, T> {
     }
 
     /// Gives one message to the transport, by way of the hooks.
-    fn give(&mut self, item: Item) -> Result<(), CloseReason> {
+    fn give(&mut self, item: &Item) -> Result<(), CloseReason> {
         let (hub, session) = (self.hub(), self.session);
         let Some(transport) = &mut self.transport else { return Ok(()) };
         let message = item.packet.message();
@@ -357,9 +397,7 @@ impl<'a, T: Transport> Driver<'a, T> {
         };
         self.accepted = transport.start_send(Outgoing::Frame(frame)).map_err(|error| reason_of(&error))?;
         self.given.advance(item.kept.unwrap_or_default());
-        hub.hooks
-            .after_send(session, replaced.as_ref().unwrap_or(message))
-            .map_err(|_| CloseReason::Panicked)
+        hub.hooks.after_send(session, replaced.as_ref().unwrap_or(message)).map_err(|_| CloseReason::Panicked)
     }
 
     /// Puts a question behind what was given since the last, if none is open: its answer confirms all before it.
@@ -401,6 +439,9 @@ impl<'a, T: Transport> Driver<'a, T> {
             if !matches!(self.phase, Phase::Running) {
                 return true;
             }
+            if self.leaving.is_some() {
+                return count > 0;
+            }
             let paused = {
                 let inbox = core.inbox.lock();
                 let full = inbox.bytes() >= hub.settings.max_inbound || hub.budget.is_over();
@@ -414,28 +455,33 @@ impl<'a, T: Transport> Driver<'a, T> {
                 self.heard();
             }
             let Some(transport) = &mut self.transport else { return false };
-            match transport.poll_recv(cx) {
-                Poll::Pending => return count > 0,
-                Poll::Ready(Ok(Incoming::Message(message))) => {
-                    self.heard();
-                    let cost = core.inbox.lock().push(own(message));
-                    hub.budget.add(cost);
-                }
-                Poll::Ready(Ok(Incoming::Barrier(number))) => {
-                    self.heard();
-                    if let Some(Question::Barrier(asked, cursor)) = self.question {
-                        if asked == number {
-                            self.question = None;
-                            self.confirm(cursor);
-                        }
-                    }
-                }
-                Poll::Ready(Ok(Incoming::Alive)) => self.heard(),
-                Poll::Ready(Ok(Incoming::Close)) => self.end(CloseReason::PeerClosed),
-                Poll::Ready(Err(error)) => self.fail(error),
-            }
+            let Poll::Ready(arrival) = transport.poll_recv(cx) else { return count > 0 };
+            self.take(arrival);
         }
         true
+    }
+
+    fn take(&mut self, arrival: Arrival) {
+        match arrival {
+            Ok(Incoming::Close) => return self.begin_leaving(CloseReason::PeerClosed),
+            Err(error) => return self.fail(&error),
+            Ok(_) => self.heard(),
+        }
+        match arrival {
+            Ok(Incoming::Message(message)) => {
+                let cost = self.core().inbox.lock().push(own(message));
+                self.hub().budget.add(cost);
+            }
+            Ok(Incoming::Barrier(number)) => {
+                if let Some(Question::Barrier(asked, cursor)) = self.question
+                    && asked == number
+                {
+                    self.question = None;
+                    self.confirm(cursor);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn heard(&mut self) {
@@ -473,9 +519,31 @@ impl<'a, T: Transport> Driver<'a, T> {
         }
     }
 
-    fn fail(&mut self, error: TransportError) {
+    fn fail(&mut self, error: &TransportError) {
         event!(DEBUG, error = %error, "a transport failed");
-        self.end(reason_of(&error));
+        match reason_of(error) {
+            CloseReason::Disconnected => self.end(CloseReason::Disconnected),
+            reason => self.begin_leaving(reason),
+        }
+    }
+
+    fn begin_leaving(&mut self, reason: CloseReason) {
+        let until = self.now.saturating_add(self.hub().settings.close_timeout);
+        self.leaving.get_or_insert((reason, until));
+    }
+
+    /// Ends a session whose peer has left, once what it had sent is handled and answered. Says whether it did.
+    fn leave(&mut self) -> bool {
+        let (Some((reason, _)), Phase::Running) = (self.leaving, self.phase) else { return false };
+        let handled = {
+            let inbox = self.core().inbox.lock();
+            self.handler_done || (inbox.len() == 0 && !inbox.handling)
+        };
+        let answered = handled && !self.core().slot.lock().has_output();
+        if answered {
+            self.end(reason);
+        }
+        answered
     }
 
     /// Begins the end: the session is given nothing more, and the peer is told if it can be.
@@ -522,7 +590,8 @@ impl<'a, T: Transport> Driver<'a, T> {
     fn keep_time(&mut self) -> bool {
         let Some((deadline, due)) = self.next_deadline() else { return false };
         if self.now < deadline {
-            let late = self.armed.is_none_or(|armed| armed <= self.now || armed > deadline.saturating_add(TICK));
+            let late =
+                self.armed.is_none_or(|armed| armed <= self.now || armed > deadline.saturating_add(TICK));
             if late {
                 self.armed = Some(self.hub().timers.arm(deadline, self.core()));
             }
@@ -544,6 +613,9 @@ impl<'a, T: Transport> Driver<'a, T> {
         if !matches!(self.phase, Phase::Running) {
             return None;
         }
+        if let Some((reason, until)) = self.leaving {
+            return Some((until, Due::End(reason)));
+        }
         let mut next: Option<(Instant, Due)> = None;
         let mut consider = |timeout: std::time::Duration, since: Instant, due: Due| {
             let at = since.saturating_add(timeout);
@@ -558,7 +630,9 @@ impl<'a, T: Transport> Driver<'a, T> {
             consider(settings.read_timeout, self.last_heard, Due::End(CloseReason::Idle));
             if self.probed {
                 consider(settings.ping_interval * 2, self.last_heard, Due::End(CloseReason::Idle));
-            } else if self.hub().hooks.ping.is_some() || self.transport.as_ref().is_some_and(Transport::confirms) {
+            } else if self.hub().hooks.ping.is_some()
+                || self.transport.as_ref().is_some_and(Transport::confirms)
+            {
                 consider(settings.ping_interval, self.last_heard, Due::Probe);
             }
         }
@@ -579,7 +653,7 @@ impl<'a, T: Transport> Driver<'a, T> {
         };
         match result {
             Some(Ok(accepted)) => self.accepted = accepted,
-            Some(Err(error)) => self.fail(error),
+            Some(Err(error)) => self.fail(&error),
             None => {}
         }
     }

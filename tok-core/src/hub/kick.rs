@@ -1,11 +1,6 @@
 use std::{fmt, future::IntoFuture, sync::Arc};
 
-use super::{
-    hooks::guard,
-    inner::Inner,
-    session::Core,
-    user::Effects,
-};
+use super::{hooks::guard, inner::Inner, session::Core, user::Effects};
 use crate::{CloseReason, Device, Uid, relay::RelayError, rt::BoxFuture};
 
 type Filter = Box<dyn Fn(&Device) -> bool + Send + Sync>;
@@ -50,7 +45,9 @@ impl Kick {
         let sessions = user.lock().map(|state| state.sessions.clone()).unwrap_or_default();
         let chosen: Vec<Arc<Core>> = sessions
             .into_iter()
-            .filter(|core| filter.as_ref().is_none_or(|filter| guard(|| filter(&core.device)).unwrap_or(false)))
+            .filter(|core| {
+                filter.as_ref().is_none_or(|filter| guard(|| filter(&core.device)).unwrap_or(false))
+            })
             .collect();
         let mut fx = Effects::default();
         let mut ended = 0;

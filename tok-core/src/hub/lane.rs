@@ -24,16 +24,33 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 enum Job {
-    Store { batch: Vec<LogEntry>, admit: Admit },
-    Ack { upto: Seq, fence: Epoch },
-    Page { core: Arc<Core>, after: Seq, limit: Limit },
+    /// Finds out whether a store that failed was done all the same.
+    Recheck {
+        batch: Vec<LogEntry>,
+    },
+    Store {
+        batch: Vec<LogEntry>,
+        admit: Admit,
+    },
+    Ack {
+        upto: Seq,
+        fence: Epoch,
+    },
+    Page {
+        core: Arc<Core>,
+        after: Seq,
+        limit: Limit,
+    },
 }
 
 /// A job failed in a way that passes.
 struct TryLater;
 
 pub(crate) fn has_work(state: &State, hub: &Inner) -> bool {
-    state.log.ack_due().is_some() || must_store(state, hub) || hungry(state).is_some()
+    state.unsure.is_some()
+        || state.log.ack_due().is_some()
+        || must_store(state, hub)
+        || hungry(state).is_some()
 }
 
 /// The caller has set `state.lane`.
@@ -49,6 +66,7 @@ async fn run(_guard: LaneGuard, hub: Arc<Inner>, user: Arc<User>) {
     while let Some(job) = next_job(&hub, &user, turn) {
         turn += 1;
         let result = match job {
+            Job::Recheck { batch } => recheck(&hub, &user, &batch).await,
             Job::Store { batch, admit } => store(&hub, &user, &batch, admit).await,
             Job::Ack { upto, fence } => ack(&hub, &user, upto, fence).await,
             Job::Page { core, after, limit } => page(&hub, &user, &core, after, limit).await,
@@ -69,10 +87,13 @@ fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
     let job = {
         let mut state = user.lock()?;
         state.drop_expired(hub, &mut fx);
-        let job = (0..3).find_map(|kind| match (turn + kind) % 3 {
-            0 => store_job(&state, hub),
-            1 => state.log.ack_due().map(|upto| Job::Ack { upto, fence: state.epoch }),
-            _ => page_job(&state, hub),
+        let recheck = state.unsure.clone().map(|batch| Job::Recheck { batch });
+        let job = recheck.or_else(|| {
+            (0..3).find_map(|kind| match (turn + kind) % 3 {
+                0 => store_job(&state, hub),
+                1 => state.log.ack_due().map(|upto| Job::Ack { upto, fence: state.epoch }),
+                _ => page_job(&state, hub),
+            })
         });
         state.lane = job.is_some();
         job
@@ -130,6 +151,33 @@ async fn store(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry], admit: Ad
     settle(hub, user, batch, admit, result.map(|stored| stored.seqs))
 }
 
+/// Looks for a batch whose store failed. Storing what is there already would deliver it twice, and what was confirmed
+/// meanwhile has to leave the queue.
+async fn recheck(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry]) -> Result<(), TryLater> {
+    let mut found = Vec::new();
+    let mut after = Seq::START;
+    loop {
+        let Ok(page) = hub.queue.peek(user.uid(), after, Limit::default()).await else {
+            return Err(TryLater);
+        };
+        for (seq, entry) in &page.entries {
+            after = *seq;
+            if batch.get(found.len()).is_some_and(|next| next.packet.message().id() == entry.id) {
+                found.push(*seq);
+            }
+        }
+        if !page.more || page.entries.is_empty() {
+            break;
+        }
+    }
+    if let Some(mut state) = user.lock() {
+        state.unsure = None;
+    }
+    // A store is done whole or not at all.
+    let found = if found.len() == batch.len() { found } else { Vec::new() };
+    settle(hub, user, &batch[..found.len()], Admit::AlreadyAccepted, Ok(found))
+}
+
 fn settle(
     hub: &Arc<Inner>,
     user: &Arc<User>,
@@ -158,6 +206,7 @@ fn settle(
             Err(error) if admit == Admit::AlreadyAccepted => {
                 event!(ERROR, error = %error, "the queue cannot take messages that were accepted; trying again");
                 state.queue_failing = true;
+                state.unsure = Some(batch.to_vec());
                 later = true;
             }
             Err(QueueError::Full) => state.refused(batch, || SendError::Full),
@@ -205,20 +254,24 @@ async fn page(
             return Err(TryLater);
         }
     };
-    let len = if page.more { hub.queue.len(user.uid()).await.unwrap_or_default() } else { page.entries.len() as u64 };
+    let len = if page.more {
+        hub.queue.len(user.uid()).await.unwrap_or_default()
+    } else {
+        page.entries.len() as u64
+    };
     let mut fx = Effects::default();
     if let Some(mut state) = user.lock() {
         if state.log.stored_tail().is_none() {
             state.log.set_stored_len(len);
         }
-        give(&mut state, hub, core, after, page, &mut fx);
+        give(&mut state, hub, core, after, &page, &mut fx);
     }
     fx.run(hub, Some(user));
     Ok(())
 }
 
 /// Gives a session a page of its log, as far as that precedes what memory holds.
-fn give(state: &mut State, hub: &Inner, core: &Arc<Core>, after: Seq, page: Page, fx: &mut Effects) {
+fn give(state: &mut State, hub: &Inner, core: &Arc<Core>, after: Seq, page: &Page, fx: &mut Effects) {
     let now = hub.runtime.unix_time();
     // What follows the known end of the stored part is in memory, or was refused to its sender.
     let end = state.log.first_seq().map(|first| Seq::new(first.get() - 1));

@@ -159,7 +159,11 @@ impl Log {
             match self.back.get_mut(index) {
                 Some(here) if here.pos == entry.pos => here.seq = Some(*seq),
                 // It was confirmed while it was being stored.
-                _ => self.confirmed.seq = self.confirmed.seq.max(*seq),
+                _ if entry.pos <= self.confirmed.pos => {
+                    self.confirmed.seq = self.confirmed.seq.max(*seq);
+                }
+                // It expired while it was being stored, and the queue's sweep will find it.
+                _ => {}
             }
         }
     }

@@ -28,10 +28,8 @@ use std::{
 
 use self::inner::Inner;
 use crate::{
-    Actor, CloseReason, Device, Message, Refusal, SendError, Transport, Uid,
-    error::BoxError,
-    relay::RelayError,
-    rt::Runtime,
+    Actor, CloseReason, Device, Message, Refusal, SendError, Transport, Uid, error::BoxError,
+    relay::RelayError, rt::Runtime,
 };
 
 pub use self::{

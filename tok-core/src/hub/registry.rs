@@ -10,9 +10,11 @@ use crate::{
 /// The users that the hub knows something about, in shards so that logins and sends of different users rarely meet.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    shards: Box<[Mutex<HashMap<Uid, Arc<User>>>]>,
+    shards: Box<[Shard]>,
     seed: u64,
 }
+
+type Shard = Mutex<HashMap<Uid, Arc<User>>>;
 
 const SHARDS: usize = 64;
 
@@ -55,7 +57,7 @@ impl Registry {
         self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
     }
 
-    fn shard(&self, uid: &Uid) -> &Mutex<HashMap<Uid, Arc<User>>> {
+    fn shard(&self, uid: &Uid) -> &Shard {
         use std::hash::BuildHasher;
         let hash = foldhash::fast::FixedState::with_seed(self.seed).hash_one(uid);
         let index = usize::try_from(hash >> 48).unwrap_or_default() % self.shards.len();

@@ -79,9 +79,11 @@ impl Room {
 /// All rooms of a hub, by name. A room is here while it has members.
 #[derive(Debug)]
 pub(crate) struct Rooms {
-    shards: Box<[Mutex<HashMap<Box<str>, Arc<Room>>>]>,
+    shards: Box<[Shard]>,
     seed: u64,
 }
+
+type Shard = Mutex<HashMap<Box<str>, Arc<Room>>>;
 
 const SHARDS: usize = 16;
 
@@ -106,8 +108,7 @@ impl Rooms {
             if rooms.len() >= limit {
                 return Err(JoinError::TooMany { limit });
             }
-            let room =
-                shard.entry(name.into()).or_insert_with(|| Arc::new(Room::new(name, self.seed)));
+            let room = shard.entry(name.into()).or_insert_with(|| Arc::new(Room::new(name, self.seed)));
             room.add(core);
             rooms.push(Arc::clone(room));
         }
@@ -139,7 +140,7 @@ impl Rooms {
         self.shard(name).lock().get(name).cloned()
     }
 
-    fn shard(&self, name: &str) -> &Mutex<HashMap<Box<str>, Arc<Room>>> {
+    fn shard(&self, name: &str) -> &Shard {
         use std::hash::BuildHasher;
         let hash = foldhash::fast::FixedState::with_seed(self.seed).hash_one(name);
         // The low bits choose the bucket within the shard's map.

@@ -19,7 +19,8 @@ use super::{
     user::{Effects, User},
 };
 use crate::{
-    CloseReason, Confirm, Device, Message, MessageId, SendError, queue::Epoch, sync::Mutex, transport::ConnectionId,
+    CloseReason, Confirm, Device, Message, MessageId, SendError, queue::Epoch, sync::Mutex,
+    transport::ConnectionId,
 };
 
 /// Names a session within one hub, for as long as the hub lives.
@@ -93,7 +94,11 @@ impl Session {
     pub async fn writable(&self) {
         poll_fn(|cx| {
             let mut slot = self.core.slot.lock();
-            if slot.poll_writable(self.hub.settings.backlog, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+            if slot.poll_writable(self.hub.settings.backlog, cx.waker()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }

@@ -46,8 +46,8 @@ impl Hub {
         for (count, batch) in sessions.chunks(per_step).enumerate() {
             let at = start.saturating_add(step * u32::try_from(count).unwrap_or(STEPS));
             // A handful needs no spreading.
-            if count > 0 && sessions.len() > STEPS as usize {
-                hub.runtime.sleep_until(at).await;
+            if count > 0 && sessions.len() > STEPS as usize && self.idle_before(at).await {
+                break;
             }
             batch.iter().for_each(|core| self.drain(core));
         }
@@ -64,11 +64,8 @@ impl Hub {
             self.idle_before(hub.runtime.now().saturating_add(Duration::from_millis(200))).await;
         }
         report.sessions = report.sessions.saturating_sub(report.forced);
-        report.unstored = hub
-            .registry
-            .all()
-            .filter_map(|user| user.lock().map(|state| state.log.unstored()))
-            .sum();
+        report.unstored =
+            hub.registry.all().filter_map(|user| user.lock().map(|state| state.log.unstored())).sum();
         report
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Slot {
     pub(crate) fed: Cursor,
     /// The log has entries that did not fit, or that are still in the queue.
     pub(crate) behind: bool,
+    /// The log gave less than it has because there was no room: worth asking again when there is.
+    pub(crate) hungry: bool,
     /// Entries have to come from the queue before anything else of the log.
     pub(crate) wants_page: bool,
     /// Given and not acknowledged by the application; used only where it has to.
@@ -113,6 +115,7 @@ impl Slot {
         self.outbox_bytes = 0;
         self.unkept_bytes = 0;
         self.behind = false;
+        self.hungry = false;
         self.wants_page = false;
         fx.wake(self.writable.take());
         fx.wake(self.waker.take());
@@ -160,7 +163,9 @@ impl Slot {
         let cost = packet.cost();
         let mut dropped = Vec::new();
         // Where nothing else waits, one message of any size fits.
-        while self.unkept_bytes + self.unsent > 0 && self.unkept_bytes + self.unsent + cost > backlog.max_bytes {
+        while self.unkept_bytes + self.unsent > 0
+            && self.unkept_bytes + self.unsent + cost > backlog.max_bytes
+        {
             match backlog.overflow {
                 Overflow::Disconnect => {
                     // The caller wakes the session's task, which says goodbye.
@@ -237,7 +242,7 @@ impl Slot {
 
     /// Whether the log has more for it and it has room.
     pub(crate) fn is_hungry(&self, backlog: Backlog) -> bool {
-        self.behind && !self.wants_page && self.outbox_bytes <= backlog.kept_bytes() / 2
+        self.hungry && self.has_room_for_kept(backlog) && self.outbox_bytes <= backlog.kept_bytes() / 2
     }
 
     pub(crate) fn set_unsent(&mut self, unsent: usize) {

@@ -7,11 +7,11 @@ use std::{
 };
 
 use super::{
+    hooks::Undelivered,
     inner::Inner,
     lane,
     log::{Cursor, Log, LogEntry},
     packet::Packet,
-    hooks::Undelivered,
     session::Core,
     slot::Push,
 };
@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) lane: bool,
     /// The queue failed; until it works again no new message is taken over what memory holds.
     pub(crate) queue_failing: bool,
+    /// Messages whose store failed, so that nobody knows whether the queue has them.
+    pub(crate) unsure: Option<Vec<LogEntry>>,
     /// Receipts of kept messages that somebody holds.
     receipts: usize,
     /// Messages that ended otherwise than confirmed, while there are receipts.
@@ -55,10 +57,12 @@ pub(crate) struct State {
 
 /// Where the sender of a message that has to be stored first waits.
 #[derive(Debug, Default)]
-pub(crate) struct Ticket(Mutex<(Option<Result<(), SendError>>, Option<Waker>)>);
+pub(crate) struct Ticket(Mutex<(Option<Verdict>, Option<Waker>)>);
+
+type Verdict = Result<(), SendError>;
 
 impl Ticket {
-    pub(crate) fn settle(&self, result: Result<(), SendError>) {
+    pub(crate) fn settle(&self, result: Verdict) {
         let waker = {
             let mut ticket = self.0.lock();
             ticket.0 = Some(result);
@@ -69,7 +73,7 @@ impl Ticket {
         }
     }
 
-    pub(crate) fn poll(&self, waker: &Waker) -> Option<Result<(), SendError>> {
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<Verdict> {
         let mut ticket = self.0.lock();
         if ticket.0.is_none() {
             ticket.1 = Some(waker.clone());
@@ -133,6 +137,7 @@ impl User {
             log: Log::default(),
             lane: false,
             queue_failing: false,
+            unsure: None,
             receipts: 0,
             lapsed: Vec::new(),
             waiters: Vec::new(),
@@ -197,7 +202,12 @@ impl State {
 
     /// The takeover, the fence and the attach are one step: from here on the sessions that `core` displaces are
     /// given nothing and their answers count for nothing.
-    pub(crate) fn attach(&mut self, hub: &Inner, core: &Arc<Core>, fx: &mut Effects) -> Result<(), CloseReason> {
+    pub(crate) fn attach(
+        &mut self,
+        hub: &Inner,
+        core: &Arc<Core>,
+        fx: &mut Effects,
+    ) -> Result<(), CloseReason> {
         if hub.is_draining() {
             return Err(CloseReason::Draining);
         }
@@ -226,6 +236,10 @@ impl State {
     pub(crate) fn detach(&mut self, hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
         end(hub, core, reason, fx);
         self.refresh_online(hub);
+        if self.live() == 0 {
+            // What is stored needs no place in memory when nobody is there to read it.
+            self.log.evict(0);
+        }
         self.want_lane(hub, fx);
     }
 
@@ -312,12 +326,15 @@ impl State {
         if !slot.is_live() {
             return;
         }
-        slot.wants_page = self.log.has_stored_after(slot.fed.seq);
-        if slot.wants_page {
+        let backlog = hub.settings.backlog;
+        if self.log.has_stored_after(slot.fed.seq) {
             slot.behind = true;
-            slot.wants_page = slot.has_room_for_kept(hub.settings.backlog);
+            slot.wants_page = slot.has_room_for_kept(backlog);
+            slot.hungry = !slot.wants_page;
             return;
         }
+        slot.wants_page = false;
+        slot.hungry = false;
         let now = hub.runtime.unix_time();
         let mut pushed = false;
         let mut stopped = None;
@@ -326,7 +343,8 @@ impl State {
             // What is to be stored first, because of write-ahead or because the user was offline when it came, is
             // handed over when it is: until then its sender may yet be told that it was refused.
             let ready = entry.seq.is_some() || entry.accepted;
-            if !ready || !slot.has_room_for_kept(hub.settings.backlog) {
+            slot.hungry = ready && !slot.has_room_for_kept(backlog);
+            if !ready || slot.hungry {
                 stopped = Some(entry.pos);
                 break;
             }
@@ -455,7 +473,13 @@ fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
 
 impl Core {
     /// Offers a message that is not kept; says whether it waits to be written now.
-    pub(crate) fn offer(&self, hub: &Inner, packet: &Arc<Packet>, after: Option<u64>, fx: &mut Effects) -> bool {
+    pub(crate) fn offer(
+        &self,
+        hub: &Inner,
+        packet: &Arc<Packet>,
+        after: Option<u64>,
+        fx: &mut Effects,
+    ) -> bool {
         let mut slot = self.slot.lock();
         let push = slot.push_unkept(packet, after, hub.settings.backlog);
         fx.wake(slot.unpark());

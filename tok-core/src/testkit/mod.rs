@@ -5,4 +5,7 @@ pub mod queue;
 pub mod sim;
 pub mod transport;
 
-pub use self::memory::{MemoryPeer, MemoryTransport, Read, memory_pair};
+pub use self::{
+    memory::{MemoryPeer, MemoryTransport, Read, memory_pair},
+    transport::{ByteEnd, byte_pair},
+};

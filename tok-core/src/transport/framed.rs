@@ -30,7 +30,15 @@ where
     S: Stream<Item = Result<Message, BoxError>> + Send + Unpin + 'static,
     K: Sink<Message, Error = BoxError> + Send + Unpin + 'static,
 {
-    Framed { stream, sink, waiting: Waiting::default(), accepted: 0, written: 0, closing: false }
+    Framed {
+        stream,
+        sink,
+        waiting: Waiting::default(),
+        accepted: 0,
+        written: 0,
+        closing: false,
+        closed: false,
+    }
 }
 
 /// What [`from_framed`] returns.
@@ -41,7 +49,12 @@ pub struct Framed<S, K> {
     accepted: u64,
     written: u64,
     closing: bool,
+    /// The sink is closed; what the peer still sends is discarded.
+    closed: bool,
 }
+
+/// Messages discarded in one poll of a close, before others get their turn.
+const DISCARDS_PER_POLL: usize = 64;
 
 type Waiting = std::collections::VecDeque<Message>;
 
@@ -105,8 +118,19 @@ where
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         self.closing = true;
-        ready!(self.poll_sink(cx)).map_err(broken)?;
-        Pin::new(&mut self.sink).poll_close(cx).map_err(broken)
+        if !self.closed {
+            ready!(self.poll_sink(cx)).map_err(broken)?;
+            ready!(Pin::new(&mut self.sink).poll_close(cx)).map_err(broken)?;
+            self.closed = true;
+        }
+        for _ in 0..DISCARDS_PER_POLL {
+            match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+                Some(message) => drop(message.map_err(broken)?),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -13,6 +13,10 @@ use std::{
 
 use crate::{CloseReason, Message};
 
+#[cfg(feature = "smol")]
+pub use self::stream::FuturesStream;
+#[cfg(feature = "tokio")]
+pub use self::stream::TokioStream;
 pub use self::{
     framed::{Framed, from_framed},
     framing::{Frame, Framing, IDENTITY},
@@ -20,10 +24,6 @@ pub use self::{
     stream::{Accept, ByteStream, PeerAddr},
     write_queue::WriteQueue,
 };
-#[cfg(feature = "smol")]
-pub use self::stream::FuturesStream;
-#[cfg(feature = "tokio")]
-pub use self::stream::TokioStream;
 pub use crate::error::TransportError;
 
 /// One live, authenticated connection: what a session reads messages from and writes frames to.

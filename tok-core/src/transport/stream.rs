@@ -34,7 +34,8 @@ pub trait Accept: Send + Sync + 'static {
     /// What a connection is.
     type Stream: ByteStream;
 
-    /// Waits for the next connection. TCP connections have `TCP_NODELAY` set.
+    /// Waits for the next connection. TCP connections have `TCP_NODELAY` set, and keepalive, which finds a dead peer
+    /// after some minutes where the transport itself cannot ask (RFC 1122 section 4.2.3.6).
     ///
     /// # Errors
     /// As the operating system's; the caller pauses and tries again.
@@ -58,6 +59,22 @@ impl fmt::Display for PeerAddr {
             Self::Unix => f.write_str("unix"),
         }
     }
+}
+
+/// Sets what every TCP connection should have. A socket that refuses is dead already, which reading it will tell.
+#[cfg(any(feature = "smol", feature = "tokio"))]
+fn prepare<'s, S>(socket: &'s S)
+where
+    socket2::SockRef<'s>: From<&'s S>,
+{
+    use std::time::Duration;
+
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15));
+    let socket = socket2::SockRef::from(socket);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
 }
 
 #[cfg(feature = "tokio")]
@@ -101,7 +118,11 @@ mod tokio {
             Poll::Ready(Ok(buf.filled().len()))
         }
 
-        fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        fn poll_write_vectored(
+            &mut self,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
             Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
         }
 
@@ -119,7 +140,7 @@ mod tokio {
 
         async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
             let (stream, addr) = Self::accept(self).await?;
-            stream.set_nodelay(true)?;
+            super::prepare(&stream);
             Ok((TokioStream(stream), PeerAddr::Ip(addr)))
         }
     }
@@ -174,7 +195,11 @@ mod smol {
             Pin::new(&mut self.0).poll_read(cx, buf)
         }
 
-        fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        fn poll_write_vectored(
+            &mut self,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
             Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
         }
 
@@ -192,7 +217,7 @@ mod smol {
 
         async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
             let (stream, addr) = Self::accept(self).await?;
-            stream.set_nodelay(true)?;
+            super::prepare(&stream);
             Ok((FuturesStream(stream), PeerAddr::Ip(addr)))
         }
     }

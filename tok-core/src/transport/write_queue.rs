@@ -22,9 +22,6 @@ pub struct WriteQueue {
 /// How many buffers one vectored write takes.
 const MAX_SLICES: usize = 64;
 
-/// The largest table of chunks that an empty queue keeps for the next burst, in entries.
-const KEEP_CHUNKS: usize = 8;
-
 impl WriteQueue {
     /// Takes bytes and returns the total taken so far.
     pub fn push(&mut self, bytes: Bytes) -> u64 {
@@ -57,7 +54,11 @@ impl WriteQueue {
     ///
     /// # Errors
     /// The stream's error, or [`io::ErrorKind::WriteZero`] when it takes nothing.
-    pub fn poll_flush<S: ByteStream>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_flush<S: ByteStream>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         while !self.chunks.is_empty() {
             let taken = if let [only] = self.chunks.make_contiguous() {
                 ready!(stream.poll_write_vectored(cx, &[IoSlice::new(only)]))?
@@ -74,9 +75,7 @@ impl WriteQueue {
             }
             self.advance(taken);
         }
-        if self.chunks.capacity() > KEEP_CHUNKS {
-            self.chunks = VecDeque::new();
-        }
+        self.chunks = VecDeque::new();
         stream.poll_flush(cx)
     }
 

@@ -18,6 +18,7 @@
 //! assert_eq!(slept, Ok(Duration::from_secs(3600)));
 //! ```
 
+mod queue;
 mod rng;
 
 use std::{
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::rng::Rng;
+pub use self::{queue::SimQueue, rng::Rng};
 use crate::{
     rt::{BoxFuture, Instant, Runtime},
     sync::Mutex,
@@ -46,7 +47,7 @@ pub struct Sim {
 pub enum Stopped {
     /// Nothing can run and no timer is set: a deadlock.
     Stuck,
-    /// More polls than any sound run needs: a livelock.
+    /// Five million polls: a livelock, or more than a simulation should take on.
     Runaway,
     /// The check that runs between steps failed.
     Violated(String),
@@ -70,7 +71,7 @@ struct State {
 
 /// The main future's task.
 const MAIN: u64 = 0;
-const MAX_POLLS: u64 = 50_000_000;
+const MAX_POLLS: u64 = 5_000_000;
 /// Where the simulated wall clock starts: some day in 2033.
 const EPOCH_MS: u64 = 2_000_000_000_000;
 
@@ -127,10 +128,10 @@ impl Sim {
                 if let Poll::Ready(value) = main.as_mut().poll(&mut cx) {
                     break Ok(value);
                 }
-            } else if let Some(mut task) = tasks.remove(&id) {
-                if task.as_mut().poll(&mut cx).is_pending() {
-                    tasks.insert(id, task);
-                }
+            } else if let Some(mut task) = tasks.remove(&id)
+                && task.as_mut().poll(&mut cx).is_pending()
+            {
+                tasks.insert(id, task);
             }
             if let Err(broken) = check() {
                 break Err(Stopped::Violated(broken));

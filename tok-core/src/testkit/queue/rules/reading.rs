@@ -41,13 +41,13 @@ pub async fn peek_respects_the_message_limit(queue: &dyn Queue) {
 /// A page has at most [`Limit::bytes`] by [`Entry::cost`]: up to that and not over it.
 pub async fn peek_respects_the_byte_limit(queue: &dyn Queue) {
     let log = Log::of(queue, "alice");
-    let stored = log.add(&[costing(0, 100), costing(1, 200), costing(2, 100), costing(3, 64)]).await;
-    for (bytes, count) in [(100, 1), (299, 1), (300, 2), (399, 2), (400, 3), (463, 3), (464, 4), (ALL, 4)] {
+    let stored = log.add(&[costing(0, 200), costing(1, 400), costing(2, 200), costing(3, 128)]).await;
+    for (bytes, count) in [(200, 1), (599, 1), (600, 2), (799, 2), (800, 3), (927, 3), (928, 4), (ALL, 4)] {
         let page = peek(&log, Seq::START, ALL, bytes).await;
         assert_eq!(seqs(&page), stored[..count], "limit of {bytes} bytes");
     }
     // A small entry behind one that does not fit stays behind it.
-    assert_eq!(seqs(&peek(&log, stored[0], ALL, 264).await), stored[1..2]);
+    assert_eq!(seqs(&peek(&log, stored[0], ALL, 528).await), stored[1..2]);
 }
 
 /// The first entry fits every limit: otherwise one that is over it would stop the log for good.

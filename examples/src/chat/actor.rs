@@ -1,0 +1,239 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tok_core::{Actor, Hub, Message, MessageId, Outcome, Receipt, SendError, Session, Uid, async_trait};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+use super::{
+    MAX_NAME, MAX_TEXT, TTL, is_name,
+    protocol::{ClientMessage, ServerMessage},
+    recent::Recent,
+    room::Rooms,
+};
+
+/// The receipts awaited at once. Past it, messages get no second tick: they are delivered all the same.
+const MAX_RECEIPTS: usize = 1000;
+
+/// Those of them that one user may have open, so that writing to somebody who is away for long does not use up
+/// everybody's.
+const MAX_RECEIPTS_PER_USER: usize = 100;
+
+/// The users whose last messages are remembered, and how many messages of each.
+const RECENT_USERS: usize = 1000;
+const RECENT_MESSAGES: usize = 128;
+
+const MAX_CID: usize = 64;
+
+/// The chat's logic. Clones share one state.
+#[derive(Clone, Debug)]
+pub(super) struct Chat {
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rooms: Rooms,
+    /// Somebody came, left, or changed rooms.
+    changed: Notify,
+    senders: Mutex<Recent<Uid, Sender>>,
+    receipts: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// What is remembered of a user who sent something.
+#[derive(Debug)]
+struct Sender {
+    cids: Recent<String, ()>,
+    receipts: Arc<Semaphore>,
+}
+
+impl Sender {
+    fn new() -> Self {
+        Self { cids: Recent::new(RECENT_MESSAGES), receipts: Arc::new(Semaphore::new(MAX_RECEIPTS_PER_USER)) }
+    }
+}
+
+impl Chat {
+    pub(super) fn new(stopped: watch::Receiver<bool>) -> Self {
+        Self {
+            state: Arc::new(State {
+                rooms: Rooms::default(),
+                changed: Notify::new(),
+                senders: Mutex::new(Recent::new(RECENT_USERS)),
+                receipts: Arc::new(Semaphore::new(MAX_RECEIPTS)),
+                stopped,
+            }),
+        }
+    }
+
+    pub(super) fn rooms(&self) -> &Rooms {
+        &self.state.rooms
+    }
+
+    /// Waits until who is online or in a room has changed since the last call.
+    pub(super) async fn changed(&self) {
+        self.state.changed.notified().await;
+    }
+
+    pub(super) fn open(&self, session: &Session) {
+        reply(session, ServerMessage::Welcome { name: session.device().uid().to_string() });
+        self.state.changed.notify_one();
+    }
+
+    pub(super) fn close(&self, session: &Session) {
+        self.state.rooms.leave_all(session);
+        self.state.changed.notify_one();
+    }
+
+    async fn direct(&self, session: &Session, to: &str, text: String, cid: String) {
+        let from = session.device().uid();
+        if !is_name(to) || to == from.as_str() {
+            return reply(session, failed(cid, "no such receiver"));
+        }
+        let Some(cid) = self.claim(session, &text, cid) else { return };
+        let hub = session.hub();
+        let id = message_id(&hub);
+        let at = hub.runtime().unix_time();
+        let message = ServerMessage::Direct { id: id.to_string(), from: from.to_string(), text, at };
+        // Awaited here, so that the next message of this sender comes behind it.
+        match hub.send(to, message).id(id).ttl(TTL).await {
+            Ok(receipt) => {
+                reply(session, ServerMessage::Sent { cid: cid.clone() });
+                // Not awaited here: the receiver may be away for days.
+                self.watch(&hub, receipt, from.clone(), cid);
+            }
+            Err(error) => self.disclaim(session, cid, &error).await,
+        }
+    }
+
+    async fn room(&self, session: &Session, room: String, text: String, cid: String) {
+        if !self.state.rooms.contains(session, &room) {
+            return reply(session, failed(cid, "you are not in this room"));
+        }
+        let Some(cid) = self.claim(session, &text, cid) else { return };
+        let hub = session.hub();
+        let (from, at) = (session.device().uid().to_string(), hub.runtime().unix_time());
+        let message = ServerMessage::Room { room: room.clone(), from, cid: cid.clone(), text, at };
+        match hub.publish(&room, message).await {
+            Ok(_) => reply(session, ServerMessage::Sent { cid }),
+            Err(error) => self.disclaim(session, cid, &error).await,
+        }
+    }
+
+    fn join(&self, session: &Session, room: &str) {
+        if !is_name(room) {
+            let reason = format!("a room's name has 1 to {MAX_NAME} characters and no space at its ends");
+            return reply(session, ServerMessage::error(reason));
+        }
+        match session.join(room) {
+            Ok(_) => {
+                self.state.rooms.join(session, room);
+                self.state.changed.notify_one();
+            }
+            Err(error) => reply(session, ServerMessage::error(error.to_string())),
+        }
+    }
+
+    fn leave(&self, session: &Session, room: &str) {
+        session.leave(room);
+        self.state.rooms.leave(session, room);
+        self.state.changed.notify_one();
+    }
+
+    /// Checks a message and takes it on, once: `None` when it has been answered already. A `cid` that is known is
+    /// that of a message whose answer was lost with a connection; the first copy did its work.
+    fn claim(&self, session: &Session, text: &str, cid: String) -> Option<String> {
+        let reason = if cid.is_empty() || cid.len() > MAX_CID {
+            format!("a cid has 1 to {MAX_CID} bytes")
+        } else if text.trim().is_empty() {
+            "the message is empty".to_owned()
+        } else if text.chars().nth(MAX_TEXT).is_some() {
+            format!("a message has at most {MAX_TEXT} characters")
+        } else {
+            let is_new = {
+                let mut senders = self.senders();
+                let (sender, _) = senders.find_or_insert(session.device().uid().clone(), Sender::new);
+                sender.cids.find_or_insert(cid.clone(), || ()).1
+            };
+            if is_new {
+                return Some(cid);
+            }
+            reply(session, ServerMessage::Sent { cid });
+            return None;
+        };
+        reply(session, failed(cid, reason));
+        None
+    }
+
+    /// Gives a claimed message up: the client may try again.
+    async fn disclaim(&self, session: &Session, cid: String, error: &SendError) {
+        let uid = session.device().uid();
+        self.senders().find_or_insert(uid.clone(), Sender::new).0.cids.remove(&cid);
+        // To the user rather than to this connection: a newer one may have sent the message again, and been told that
+        // it was taken.
+        let _ = session.hub().send(uid, failed(cid, error.to_string())).await;
+    }
+
+    /// Sends the second tick when a client of the receiver has the message.
+    fn watch(&self, hub: &Hub, receipt: Receipt, sender: Uid, cid: String) {
+        let Some(permits) = self.receipt_permits(&sender) else { return };
+        let (to, mut stopped) = (hub.clone(), self.state.stopped.clone());
+        let delivered = async move {
+            let _permits = permits;
+            if receipt.outcome().await == Outcome::Confirmed {
+                // Kept like a message, for a sender who is away now. A full queue costs the tick.
+                let _ = to.send(sender, ServerMessage::Delivered { cid }).ttl(TTL).await;
+            }
+        };
+        let task = async move {
+            tokio::select! {
+                () = delivered => {}
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+            }
+        };
+        hub.runtime().spawn("receipt", Box::pin(task));
+    }
+
+    /// Room for one more receipt, in all and of this sender.
+    fn receipt_permits(&self, sender: &Uid) -> Option<[OwnedSemaphorePermit; 2]> {
+        let own = {
+            let mut senders = self.senders();
+            Arc::clone(&senders.find_or_insert(sender.clone(), Sender::new).0.receipts)
+        };
+        Some([own.try_acquire_owned().ok()?, Arc::clone(&self.state.receipts).try_acquire_owned().ok()?])
+    }
+
+    fn senders(&self) -> MutexGuard<'_, Recent<Uid, Sender>> {
+        // Nothing panics under the lock.
+        self.state.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Actor for Chat {
+    async fn on_receive(&self, session: &Session, message: Message) {
+        match serde_json::from_slice(message.data()) {
+            Ok(ClientMessage::Direct { to, text, cid }) => self.direct(session, &to, text, cid).await,
+            Ok(ClientMessage::Room { room, text, cid }) => self.room(session, room, text, cid).await,
+            Ok(ClientMessage::Join { room }) => self.join(session, &room),
+            Ok(ClientMessage::Leave { room }) => self.leave(session, &room),
+            Err(error) => reply(session, ServerMessage::error(error.to_string())),
+        }
+        // A client that asks without reading the answers waits here, and with it its socket.
+        session.writable().await;
+    }
+}
+
+fn reply(session: &Session, message: ServerMessage) {
+    // Refused only where the hub is out of memory: the client asks again under the same cid.
+    let _ = session.send(message);
+}
+
+fn failed(cid: String, reason: impl Into<String>) -> ServerMessage {
+    ServerMessage::Failed { cid, reason: reason.into() }
+}
+
+/// An id that goes both into the message and beside it.
+fn message_id(hub: &Hub) -> MessageId {
+    let random = || u128::from(hub.runtime().random());
+    MessageId::from_u128(random() << 64 | random())
+}

@@ -1,0 +1,58 @@
+//! What the values of flags may be.
+
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+    str::FromStr,
+    time::Duration,
+};
+
+use super::{FlagError, QueueName};
+
+pub(super) fn invalid(flag: &'static str, value: String, rule: &dyn fmt::Display) -> FlagError {
+    FlagError::Invalid { flag, value, rule: rule.to_string() }
+}
+
+pub(super) fn address(flag: &'static str, value: String) -> Result<SocketAddr, FlagError> {
+    let found = value.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| invalid(flag, value, &"expected HOST:PORT"))
+}
+
+pub(super) fn one_of<T, const N: usize>(
+    flag: &'static str,
+    value: String,
+    choices: [(&str, T); N],
+) -> Result<T, FlagError> {
+    let names = choices.each_ref().map(|(name, _)| *name).join(", ");
+    let chosen = choices.into_iter().find(|(name, _)| *name == value);
+    chosen.map(|(_, choice)| choice).ok_or_else(|| invalid(flag, value, &format!("expected one of {names}")))
+}
+
+pub(super) fn queue(flag: &'static str, value: String) -> Result<QueueName, FlagError> {
+    const DURABLE: [&str; 3] = ["redb", "nats", "redis"];
+    match value.split_once(':') {
+        Some((engine, _)) if DURABLE.contains(&engine) => {
+            Err(FlagError::Unserved(format!("--queue {engine}:TARGET")))
+        }
+        _ => one_of(flag, value, [("memory", QueueName::Memory), ("none", QueueName::None)]),
+    }
+}
+
+pub(super) fn seconds(flag: &'static str, value: String) -> Result<Duration, FlagError> {
+    let parsed = value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    parsed.ok_or_else(|| invalid(flag, value, &"expected a number of seconds, fractions allowed"))
+}
+
+pub(super) fn number<T: FromStr>(flag: &'static str, value: String) -> Result<T, FlagError> {
+    value.parse().map_err(|_| invalid(flag, value, &"expected a whole number"))
+}
+
+pub(super) fn at_least_one<T: FromStr + Default + PartialEq>(
+    flag: &'static str,
+    value: String,
+) -> Result<T, FlagError> {
+    match value.parse() {
+        Ok(number) if number != T::default() => Ok(number),
+        _ => Err(invalid(flag, value, &"expected a whole number, at least 1")),
+    }
+}

@@ -1,0 +1,89 @@
+//! The gateway: every crate of tok behind flags, for load tools, conformance suites and clients in other languages.
+//!
+//! `gateway --help` lists the flags. A client logs in over WebSocket (`GET /ws?uid=NAME`) or with a first frame
+//! `uid=NAME` over TCP or a Unix socket; then the first byte of each message says what to do with it:
+//!
+//! | message | effect |
+//! |---|---|
+//! | `E…` | back to every session of the sender's own user |
+//! | `TUID\|…` | to every session of UID, or `!offline UID` |
+//! | `QTTL\|UID\|…` | to UID now or within TTL seconds |
+//! | `B…` | to everybody who is online |
+//! | `JROOM`, `LROOM` | joins, leaves a room; `+joined ROOM N`, `+left ROOM N` with the connection's number of rooms |
+//! | `RROOM\|…` | to every connection in the room |
+//! | `KUID` | ends all sessions of UID; `+kicked UID N` |
+//! | `OUID` | `+online UID 1` or `+online UID 0` |
+//! | `N` | `+users N`, the users online |
+//!
+//! Messages are delivered whole, as sent. What cannot be done is answered with `!error REASON`.
+
+mod actor;
+mod flags;
+mod goodbye;
+mod login;
+mod operation;
+mod runtime;
+mod serve;
+mod sockets;
+
+use std::{future::Future, io};
+
+use tok_core::{ConfigError, ShutdownReport};
+use tok_ws::WsConfigError;
+
+pub use self::{
+    flags::{Command, FlagError, Flags, Frames, HELP, QueueName, RuntimeName},
+    sockets::Addresses,
+};
+
+/// Serves on the calling thread, and on the worker threads that the flags ask for, until `stop` is ready; then drains
+/// within the drain timeout. `ready` is called once, when all listeners accept.
+///
+/// # Errors
+/// The gateway could not start; nothing has been served.
+pub fn run(
+    flags: &Flags,
+    ready: impl FnOnce(&Addresses),
+    stop: impl Future<Output = ()>,
+) -> Result<ShutdownReport, Error> {
+    let (sockets, addresses, _file) = sockets::bind(flags)?;
+    let ready = || ready(&addresses);
+    match flags.runtime {
+        #[cfg(feature = "smol")]
+        RuntimeName::Smol => runtime::on_smol(flags, sockets, ready, stop),
+        // Flags are checked: another runtime that is not compiled in does not come here.
+        _ => runtime::on_tokio(flags, sockets, ready, stop),
+    }
+}
+
+/// The gateway could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It could not listen.
+    #[error("cannot listen on {target}: {cause}")]
+    Listen {
+        /// Where.
+        target: String,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// The runtime could not start.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[source] io::Error),
+    /// Flags that cannot work.
+    #[error("cannot serve that: {0}")]
+    Hub(#[from] ConfigError),
+    /// Flags that cannot work.
+    #[error("cannot serve that: {0}")]
+    WebSocket(#[from] WsConfigError),
+}
+
+impl Error {
+    /// Whether it is for the flags to change: exit status 2, and 1 otherwise.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Hub(_) | Self::WebSocket(_))
+    }
+}

@@ -1,0 +1,119 @@
+//! The gateway on one runtime or the other.
+
+use std::future::Future;
+
+use tok_core::ShutdownReport;
+
+use super::{
+    Error, Flags,
+    serve::{Listeners, serve},
+    sockets::Sockets,
+};
+
+/// Serves on tokio's threads.
+pub(super) fn on_tokio(
+    flags: &Flags,
+    sockets: Sockets,
+    ready: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+) -> Result<ShutdownReport, Error> {
+    use tokio::net::{TcpListener, UnixListener};
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(flags.workers)
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    runtime.block_on(async {
+        let listeners = Listeners {
+            ws: sockets.ws.map(TcpListener::from_std).transpose().map_err(Error::Runtime)?,
+            tcp: sockets.tcp.map(TcpListener::from_std).transpose().map_err(Error::Runtime)?,
+            unix: sockets.unix.map(UnixListener::from_std).transpose().map_err(Error::Runtime)?,
+        };
+        serve(flags, tok_core::rt::Tokio, listeners, ready, stop).await
+    })
+}
+
+#[cfg(feature = "smol")]
+pub(super) use self::smol_workers::on_smol;
+
+#[cfg(feature = "smol")]
+mod smol_workers {
+    use std::{
+        future::Future,
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::Arc,
+        thread,
+    };
+
+    use smol::{
+        Executor,
+        net::{TcpListener, unix::UnixListener},
+    };
+    use tok_core::{
+        ShutdownReport,
+        rt::{BoxFuture, Instant, Runtime, Smol},
+    };
+
+    use super::{Error, Flags, Listeners, Sockets, serve};
+
+    /// Serves on threads of an executor of its own: the size of smol's global one is an environment variable's to set.
+    pub(in crate::gateway) fn on_smol(
+        flags: &Flags,
+        sockets: Sockets,
+        ready: impl FnOnce(),
+        stop: impl Future<Output = ()>,
+    ) -> Result<ShutdownReport, Error> {
+        let workers = Workers(Arc::new(Executor::new()));
+        // Dropping the sender ends the workers.
+        let (running, ended) = smol::channel::bounded::<()>(1);
+        thread::scope(|scope| {
+            for _ in 0..flags.workers {
+                let (executor, ended) = (&workers.0, &ended);
+                let work = move || {
+                    // A task that panics takes its thread's loop along, and no other task.
+                    while catch_unwind(AssertUnwindSafe(|| smol::block_on(executor.run(ended.recv()))))
+                        .is_err()
+                    {}
+                };
+                thread::Builder::new().spawn_scoped(scope, work).map_err(Error::Runtime)?;
+            }
+            let running = running;
+            let result = smol::block_on(async {
+                let listeners = Listeners {
+                    ws: sockets.ws.map(TcpListener::try_from).transpose().map_err(Error::Runtime)?,
+                    tcp: sockets.tcp.map(TcpListener::try_from).transpose().map_err(Error::Runtime)?,
+                    unix: sockets.unix.map(UnixListener::try_from).transpose().map_err(Error::Runtime)?,
+                };
+                serve(flags, workers.clone(), listeners, ready, stop).await
+            });
+            drop(running);
+            result
+        })
+    }
+
+    #[derive(Clone)]
+    struct Workers(Arc<Executor<'static>>);
+
+    impl Runtime for Workers {
+        fn now(&self) -> Instant {
+            Smol.now()
+        }
+
+        fn unix_time(&self) -> u64 {
+            Smol.unix_time()
+        }
+
+        fn random(&self) -> u64 {
+            Smol.random()
+        }
+
+        fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
+            Smol.sleep_until(deadline)
+        }
+
+        fn spawn(&self, _name: &'static str, future: BoxFuture<'static, ()>) {
+            self.0.spawn(future).detach();
+        }
+    }
+}

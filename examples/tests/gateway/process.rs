@@ -1,0 +1,159 @@
+//! The program: its exit status, its signals, its memory.
+
+use futures_util::future::select_all;
+
+use crate::support::{Gateway, Process, RawWs, Tcp, Ws, request, status};
+
+#[tokio::test]
+async fn what_cannot_be_served_is_one_line_and_status_2() {
+    for flags in [
+        "--cluster nats://broker:4222",
+        "--queue redb:/nowhere",
+        "--metrics 127.0.0.1:0",
+        "--tls-cert cert.pem --tls-key key.pem",
+        "--engine gorilla",
+        "--runtime async-std",
+        "--frobnicate",
+        "--max-message 0",
+    ] {
+        let (status, out, err) = Process::run(flags).await;
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{flags}: {err}");
+        assert_eq!(err.lines().count(), 1, "{flags}: {err}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_one_line_and_status_1() {
+    let gateway = Gateway::start("").await;
+    let (status, out, err) = Process::run(&format!("--tcp {}", gateway.tcp())).await;
+    assert_eq!((status, out.as_str(), err.lines().count()), (Some(1), "", 1), "{err}");
+}
+
+async fn drains(flags: &str, signal: &str) {
+    let mut gateway = Process::start(flags).await;
+    let mut ws = Ws::settled(gateway.ws(), "uid=alice").await;
+    let mut tcp = Tcp::settled(gateway.tcp(), "bob").await;
+    // It keeps its end open, and so the gateway waiting for it.
+    let mut lingers = RawWs::login(gateway.ws(), "uid=carol").await;
+    while tcp.ask("Ocarol").await != "+online carol 1" {}
+
+    gateway.signal(signal).await;
+    assert_eq!(ws.rest().await, (vec!["!bye drain".to_owned()], Some(1001)));
+    assert_eq!(tcp.rest().await, ["!bye drain"]);
+    assert_eq!(lingers.until_close().await, (vec!["!bye drain".to_owned()], 1001));
+    assert_eq!(status(gateway.ws(), &request("/ws?uid=late", "")).await, 503);
+    let refusal = Tcp::login(gateway.tcp(), "late").await.rest().await;
+    assert!(refusal.len() == 1 && refusal[0].starts_with("!error "), "{refusal:?}");
+    drop((ws, tcp, lingers));
+    assert_eq!(gateway.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn sigterm_drains() {
+    drains("", "TERM").await;
+}
+
+#[tokio::test]
+async fn sigint_drains_too() {
+    drains("", "INT").await;
+}
+
+#[cfg(feature = "smol")]
+#[tokio::test]
+async fn sigterm_drains_on_smol() {
+    drains("--runtime smol --engine async-tungstenite", "TERM").await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_leaves_does_not_hold_up_the_exit() {
+    let mut gateway = Process::start("--drain-timeout 0.5").await;
+    let mut silent = RawWs::login(gateway.ws(), "uid=alice").await;
+    silent.send(&crate::support::frame(0x81, b"N")).await;
+    assert_eq!(silent.next().await, Some((0x81, b"+users 1".to_vec())));
+    gateway.signal("TERM").await;
+    assert_eq!(gateway.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn while_it_drains_kept_messages_are_stored_and_others_refused() {
+    const SESSIONS: usize = 60;
+
+    let mut gateway = Gateway::start("--drain-timeout 6").await;
+    // So many that their closes are spread over time.
+    let mut clients = Vec::new();
+    for number in 0..SESSIONS {
+        clients.push(Tcp::settled(gateway.tcp(), &format!("client{number}")).await);
+    }
+    gateway.drain();
+    let (first, index, _) = select_all(clients.iter_mut().map(|client| Box::pin(client.recv()))).await;
+    assert_eq!(first, "!bye drain");
+    clients.remove(index);
+    for client in &mut clients {
+        client.send_all(["Q60|absent|hi", "Tabsent|hi"]).await;
+    }
+    let mut refused = 0;
+    for client in &mut clients {
+        let answers = client.rest().await;
+        match answers.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            // Its own goodbye came first.
+            ["!bye drain"] => {}
+            // Of the two messages one is refused: the one that is not kept.
+            [error, "!bye drain"] if error.starts_with("!error ") => refused += 1,
+            _ => panic!("{answers:?}"),
+        }
+    }
+    assert!(refused > 0, "all closes came at once");
+    drop(clients);
+    let report = gateway.ended().await;
+    assert_eq!((report.sessions, report.forced, report.unstored), (SESSIONS, 0, 0));
+}
+
+// Memory is read from /proc.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_reader_that_never_reads_costs_little_and_nobody_else_anything() {
+    const BYTES: usize = 180 * 1000 * 1000;
+    const MESSAGE: usize = 60 * 1000;
+    const MOST_KIB: u64 = 64 * 1024;
+
+    let gateway = Process::start("").await;
+    let (mut kept, mut unkept) = (Tcp::connect(gateway.tcp()).await, Tcp::connect(gateway.tcp()).await);
+    kept.shrink();
+    unkept.shrink();
+    kept.send("uid=kept&confirm=1").await;
+    kept.settle().await;
+    unkept.send("uid=unkept").await;
+    unkept.settle().await;
+    let mut carol = Ws::settled(gateway.ws(), "uid=carol").await;
+    let alice = Tcp::settled(gateway.tcp(), "alice").await;
+    let (_, before) = gateway.memory();
+
+    let padding = "x".repeat(MESSAGE);
+    let (mut answers, mut alice) = alice.split();
+    let sending = async {
+        for number in 0..BYTES / MESSAGE {
+            let to = if number % 2 == 0 { "Q60|kept" } else { "Tunkept" };
+            alice.send(format!("{to}|{padding}")).await;
+            if number % 500 == 0 {
+                assert_eq!(carol.ask("E").await, "E");
+            }
+        }
+        alice.send("Oend").await;
+    };
+    let (mut refused, mut offline) = (0, 0);
+    let reading = async {
+        loop {
+            match answers.recv().await.as_str() {
+                "!offline unkept" => offline += 1,
+                "+online end 0" => break,
+                error if error.starts_with("!error ") => refused += 1,
+                other => panic!("{other}"),
+            }
+        }
+    };
+    tokio::join!(sending, reading);
+    assert_eq!(carol.ask("E").await, "E");
+    assert!(refused > 0 && offline > 0, "it was not too much: {refused} {offline}");
+    let (most, _) = gateway.memory();
+    assert!(most - before < MOST_KIB, "{} KiB", most - before);
+}

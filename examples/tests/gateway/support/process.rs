@@ -1,0 +1,81 @@
+use std::{net::SocketAddr, process::Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use super::within;
+
+/// The gateway program, as a process of its own. Dropping it kills the process.
+pub(crate) struct Process {
+    child: Child,
+    ready: String,
+}
+
+impl Process {
+    /// Both listeners, and these flags.
+    pub(crate) async fn start(flags: &str) -> Self {
+        let mut child = command(&format!("--workers 2 --ws 127.0.0.1:0 --tcp 127.0.0.1:0 {flags}"));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = within("the ready line", lines.next_line()).await.unwrap().expect("no ready line");
+        assert!(ready.starts_with("ready ws="), "{ready}");
+        Self { child, ready }
+    }
+
+    /// Runs it to its end: its exit status, what it wrote to stdout, and to stderr.
+    pub(crate) async fn run(flags: &str) -> (Option<i32>, String, String) {
+        let mut child = command(flags);
+        let (mut out, mut err) = (String::new(), String::new());
+        within("the end of the output", child.stdout.take().unwrap().read_to_string(&mut out)).await.unwrap();
+        within("the end of the errors", child.stderr.take().unwrap().read_to_string(&mut err)).await.unwrap();
+        let status = within("the end of the process", child.wait()).await.unwrap();
+        (status.code(), out, err)
+    }
+
+    pub(crate) fn ws(&self) -> SocketAddr {
+        self.address("ws")
+    }
+
+    pub(crate) fn tcp(&self) -> SocketAddr {
+        self.address("tcp")
+    }
+
+    fn address(&self, listener: &str) -> SocketAddr {
+        let mut words = self.ready.split(' ');
+        words.find_map(|word| word.strip_prefix(listener)?.strip_prefix('=')).unwrap().parse().unwrap()
+    }
+
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(within("kill", status).await.unwrap().success());
+    }
+
+    /// Waits for the end; the exit status.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        within("the end of the process", self.child.wait()).await.unwrap().code()
+    }
+
+    /// The most memory that it has had resident, and what it has now, in KiB.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+        };
+        (field("VmHWM:"), field("VmRSS:"))
+    }
+}
+
+fn command(flags: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .args(flags.split_whitespace())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}

@@ -1,0 +1,11 @@
+//! The handler and the server over loopback, with a real hub and clients of somebody else's.
+#![cfg(all(
+    feature = "tokio",
+    any(feature = "tokio-tungstenite", feature = "async-tungstenite", feature = "tokio-websockets")
+))]
+
+mod end_to_end;
+mod handshake;
+#[cfg(feature = "http2")]
+mod http2;
+mod server;

@@ -27,6 +27,9 @@ pub enum ConfigError {
         /// What would be right.
         rule: &'static str,
     },
+    /// The cluster cannot be joined.
+    #[error("the cluster cannot be joined")]
+    Cluster(#[source] RelayError),
     /// Two settings contradict each other.
     #[error("{0}")]
     Conflict(&'static str),

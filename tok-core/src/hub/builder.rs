@@ -12,6 +12,7 @@ use crate::{
     Actor, CloseReason, Confirm, Message, Session, Uid,
     error::ConfigError,
     queue::{NoQueue, Queue},
+    relay::{Node, Relay},
     rt::Runtime,
 };
 
@@ -59,6 +60,7 @@ pub struct HubBuilder {
     actor: Arc<dyn Actor>,
     runtime: Option<Arc<dyn Runtime>>,
     queue: Arc<dyn Queue>,
+    relay: Option<Arc<dyn Relay>>,
     durability: Option<Durability>,
     hooks: Hooks,
     settings: Settings,
@@ -112,6 +114,7 @@ impl HubBuilder {
             actor,
             runtime: None,
             queue: Arc::new(NoQueue),
+            relay: None,
             durability: None,
             hooks: Hooks::default(),
             settings,
@@ -127,6 +130,12 @@ impl HubBuilder {
     /// Where messages wait for users who are away. [`NoQueue`] by default: messages with a TTL are refused for them.
     pub fn queue(mut self, queue: impl Queue) -> Self {
         self.queue = Arc::new(queue);
+        self
+    }
+
+    /// Joins the hubs of other nodes. It needs a queue that they share, or none. Alone by default.
+    pub fn relay(mut self, relay: impl Relay) -> Self {
+        self.relay = Some(Arc::new(relay));
         self
     }
 
@@ -310,7 +319,7 @@ impl HubBuilder {
     /// # Errors
     /// [`ConfigError`] names the setting that cannot work, and why.
     pub fn build(self) -> Result<Hub, ConfigError> {
-        let Self { actor, runtime, queue, durability, hooks, mut settings } = self;
+        let Self { actor, runtime, queue, relay, durability, hooks, mut settings } = self;
         settings.check()?;
         settings.durability = match (durability, queue.caps().durable) {
             (Some(Durability::WriteAhead), false) => {
@@ -324,10 +333,18 @@ impl HubBuilder {
         };
         let runtime = runtime.ok_or(ConfigError::NoRuntime)?;
         let runtime = runtime.bind().map_err(ConfigError::RuntimeNotRunning)?.unwrap_or(runtime);
-        let inner = Arc::new(Inner::new(settings, runtime, queue, actor, hooks));
+        if relay.is_some() && !queue.caps().shared {
+            return Err(ConfigError::Conflict(
+                "a hub in a cluster needs a queue that all nodes share: this queue's messages are on one node only",
+            ));
+        }
+        let inner = Arc::new(Inner::new(settings, runtime, queue, relay, actor, hooks));
         let sweep: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
             Box::pin(timers::sweep(Arc::downgrade(&inner)));
         inner.runtime.spawn("hub timers", sweep);
+        if let Some(relay) = &inner.relay {
+            relay.start(Node { hub: Arc::downgrade(&inner) }).map_err(ConfigError::Cluster)?;
+        }
         Ok(Hub { inner })
     }
 }

@@ -13,6 +13,7 @@ use super::{
     hooks::{Received, Sending, Undelivered, guard},
     inner::Inner,
     log::Cursor,
+    login::{self, Arrival},
     session::{Core, Session},
     slot::Item,
     timers::TICK,
@@ -29,7 +30,7 @@ use crate::{
 /// little on its way, large enough to fill a socket in one call.
 const MAX_UNSENT: usize = 64 * 1024;
 /// Messages read, or handled, before writing gets its turn.
-const ROUND: usize = 64;
+pub(super) const ROUND: usize = 64;
 /// Rounds before other tasks get theirs.
 const ROUNDS: usize = 8;
 /// Payloads up to this size are copied out of the transport's read buffer, which a slice of it would keep alive.
@@ -39,9 +40,9 @@ const COPY_UP_TO: usize = 4096;
 pub(crate) async fn serve<T: Transport>(hub: Arc<Inner>, device: Device, mut transport: T) -> CloseReason {
     // A connection that broke before its login took effect must not end the session of its own successor.
     let max_bytes = hub.settings.max_inbound;
-    let early = poll_fn(|cx| Poll::Ready(read_early(&mut transport, max_bytes, cx))).await;
+    let early = poll_fn(|cx| Poll::Ready(login::read_early(&mut transport, max_bytes, cx))).await;
     let Some(early) = early else { return CloseReason::Disconnected };
-    let (session, refused) = match login(&hub, device, &transport) {
+    let (session, refused) = match login::login(&hub, device, transport.connection()).await {
         Ok(session) => (session, None),
         Err((session, reason)) => (session, Some(reason)),
     };
@@ -59,63 +60,6 @@ pub(crate) async fn serve<T: Transport>(hub: Arc<Inner>, device: Device, mut tra
     }
     end.reason = poll_fn(|cx| driver.poll(cx, handler.as_mut())).await;
     end.reason
-}
-
-type Arrival = Result<Incoming, TransportError>;
-
-/// Reads what is there before the login takes effect, within the inbound bound; `None` if the connection is broken.
-fn read_early<T: Transport>(
-    transport: &mut T,
-    max_bytes: usize,
-    cx: &mut Context<'_>,
-) -> Option<Vec<Arrival>> {
-    let mut early = Vec::new();
-    let mut bytes = 0;
-    while early.len() < ROUND && bytes < max_bytes {
-        let Poll::Ready(arrival) = transport.poll_recv(cx) else { break };
-        match &arrival {
-            Err(error) if reason_of(error) == CloseReason::Disconnected => return None,
-            Ok(Incoming::Message(message)) => bytes += message.data().len(),
-            _ => {}
-        }
-        let last = matches!(arrival, Err(_) | Ok(Incoming::Close));
-        early.push(arrival);
-        if last {
-            break;
-        }
-    }
-    Some(early)
-}
-
-fn login<T: Transport>(
-    hub: &Arc<Inner>,
-    device: Device,
-    transport: &T,
-) -> Result<Session, (Session, CloseReason)> {
-    let class = guard(|| hub.settings.sso.class(&device));
-    loop {
-        let user = hub.registry.find_or_add(hub, device.uid());
-        let mut fx = Effects::default();
-        let Some(mut state) = user.lock() else { continue };
-        let unusable = match &class {
-            _ if device.uid().check().is_err() => Some(CloseReason::Unauthorized),
-            Err(_) => Some(CloseReason::Panicked),
-            Ok(_) => None,
-        };
-        let class = class.unwrap_or_default();
-        let core = Arc::new(Core::new(hub, Arc::clone(&user), device, class, transport.connection()));
-        let attached = unusable.map_or_else(|| state.attach(hub, &core, &mut fx), Err);
-        drop(state);
-        fx.run(hub, Some(&user));
-        let session = Session { core, hub: Arc::clone(hub) };
-        return match attached {
-            Ok(()) => Ok(session),
-            Err(reason) => {
-                user.retire_if_idle(hub);
-                Err((session, reason))
-            }
-        };
-    }
 }
 
 /// Takes a session apart when its task ends, however it ends.
@@ -142,6 +86,7 @@ impl Drop for End<'_> {
         fx.run(hub, Some(&core.user));
         hub.rooms.leave_all(core);
         hub.hooks.close(self.session, self.reason);
+        login::release(hub, core);
         core.user.retire_if_idle(hub);
         hub.session_ended();
     }
@@ -680,7 +625,7 @@ enum Due {
     Closed,
 }
 
-fn reason_of(error: &TransportError) -> CloseReason {
+pub(super) fn reason_of(error: &TransportError) -> CloseReason {
     match error {
         TransportError::Closed | TransportError::Io(_) => CloseReason::Disconnected,
         TransportError::TooBig { .. } => CloseReason::TooBig,

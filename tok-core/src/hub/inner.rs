@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Actor, MessageId,
     queue::{Epoch, Queue},
+    relay::Relay,
     rt::{Instant, Runtime},
     sync::Mutex,
     trace::event,
@@ -29,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) relay: Option<Arc<dyn Relay>>,
     pub(crate) actor: Arc<dyn Actor>,
     pub(crate) hooks: Hooks,
     pub(crate) budget: Arc<Budget>,
@@ -68,6 +70,7 @@ impl Inner {
         settings: Settings,
         runtime: Arc<dyn Runtime>,
         queue: Arc<dyn Queue>,
+        relay: Option<Arc<dyn Relay>>,
         actor: Arc<dyn Actor>,
         hooks: Hooks,
     ) -> Self {
@@ -92,6 +95,7 @@ impl Inner {
             settings,
             runtime,
             queue,
+            relay,
             actor,
             hooks,
         }
@@ -109,12 +113,14 @@ impl Inner {
 
     /// Whether messages are stored before any session is given them.
     pub(crate) fn writes_ahead(&self) -> bool {
-        self.settings.durability == super::builder::Durability::WriteAhead
+        // In a cluster the shared queue is the log.
+        self.relay.is_some() || self.settings.durability == super::builder::Durability::WriteAhead
     }
 
     /// The stored messages of one user that stay in memory for sessions that are a little behind.
     pub(crate) fn log_memory(&self) -> usize {
-        self.settings.backlog.max_bytes
+        // In a cluster sessions read the shared queue alone: other nodes' messages stand between this node's.
+        if self.relay.is_some() { 0 } else { self.settings.backlog.max_bytes }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     SendError,
     queue::{Admit, Entry, Epoch, Limit, Page, QueueError, Seq},
+    relay::Delivery,
     trace::event,
 };
 
@@ -144,11 +145,16 @@ async fn store(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry], admit: Ad
         for single in batch {
             let entry = [single.packet.entry()];
             let result = hub.queue.enqueue(user.uid(), &entry, admit).await;
+            let last = result.as_ref().ok().and_then(|stored| stored.seqs.last().copied());
             settle(hub, user, std::slice::from_ref(single), admit, result.map(|stored| stored.seqs))?;
+            tell(hub, user, last).await;
         }
         return Ok(());
     }
-    settle(hub, user, batch, admit, result.map(|stored| stored.seqs))
+    let last = result.as_ref().ok().and_then(|stored| stored.seqs.last().copied());
+    settle(hub, user, batch, admit, result.map(|stored| stored.seqs))?;
+    tell(hub, user, last).await;
+    Ok(())
 }
 
 /// Looks for a batch whose store failed. Storing what is there already would deliver it twice, and what was confirmed
@@ -221,6 +227,15 @@ fn settle(
     }
     fx.run(hub, Some(user));
     if later { Err(TryLater) } else { Ok(()) }
+}
+
+/// Tells other nodes that the shared queue has more. Should it be lost, the next one says it too.
+async fn tell(hub: &Inner, user: &User, last: Option<Seq>) {
+    if let (Some(relay), Some(last)) = (&hub.relay, last)
+        && let Err(error) = relay.deliver(user.uid(), &Delivery::Stored(last)).await
+    {
+        event!(WARN, error = %error, "other nodes were not told of a stored message");
+    }
 }
 
 async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Result<(), TryLater> {

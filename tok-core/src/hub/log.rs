@@ -115,6 +115,11 @@ impl Log {
         self.stored_tail = Some(self.stored_tail.map_or(tail, |known| known.max(tail)));
     }
 
+    /// Another node has stored up to `tail`. Where the end is not known yet, reading will find it.
+    pub(crate) fn raise_stored_tail(&mut self, tail: Seq) {
+        self.stored_tail = self.stored_tail.map(|known| known.max(tail));
+    }
+
     /// Where memory starts, if what is there is stored too: pages of the queue end before it.
     pub(crate) fn first_seq(&self) -> Option<Seq> {
         self.back.front().and_then(|entry| entry.seq)

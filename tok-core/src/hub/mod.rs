@@ -2,11 +2,13 @@
 
 mod builder;
 mod driver;
+mod here;
 mod hooks;
 mod inner;
 mod kick;
 mod lane;
 mod log;
+mod login;
 mod packet;
 mod receipt;
 mod registry;
@@ -26,10 +28,11 @@ use std::{
     time::Duration,
 };
 
-use self::inner::Inner;
+pub(crate) use self::inner::Inner;
 use crate::{
-    Actor, CloseReason, Device, Message, Refusal, SendError, Transport, Uid, error::BoxError,
-    relay::RelayError, rt::Runtime,
+    Actor, CloseReason, Device, Message, Refusal, SendError, Transport, Uid,
+    relay::{Audience, RelayError},
+    rt::Runtime,
 };
 
 pub use self::{
@@ -145,7 +148,7 @@ impl Hub {
     /// # Errors
     /// [`SendError`] when the message is too big, the memory budget is used up, or the hub is shutting down.
     pub async fn broadcast(&self, message: impl Into<Message>) -> Result<usize, SendError> {
-        self.publish_to(&self.inner.everyone, message.into())
+        self.publish_to(Audience::Everyone, message.into()).await
     }
 
     /// Sends a message to every session in a room; it is not kept. Returns how many sessions of this node take it.
@@ -153,18 +156,20 @@ impl Hub {
     /// # Errors
     /// As [`broadcast`](Self::broadcast). A room that nobody is in is no error.
     pub async fn publish(&self, room: &str, message: impl Into<Message>) -> Result<usize, SendError> {
-        match self.inner.rooms.find(room) {
-            Some(room) => self.publish_to(&room, message.into()),
-            None => Ok(0),
-        }
+        self.publish_to(Audience::Room(room.to_owned()), message.into()).await
     }
 
-    fn publish_to(&self, room: &room::Room, message: Message) -> Result<usize, SendError> {
-        if self.inner.is_draining() {
+    async fn publish_to(&self, audience: Audience, message: Message) -> Result<usize, SendError> {
+        let hub = &self.inner;
+        if hub.is_draining() {
             return Err(SendError::Draining);
         }
-        let packet = self.inner.packet(message, None)?;
-        Ok(room.publish(&self.inner, &packet))
+        let message = hub.identified(message);
+        let sessions = hub.publish_here(&audience, message.clone())?;
+        if let Some(relay) = &hub.relay {
+            relay.publish(&audience, &message).await.map_err(SendError::Relay)?;
+        }
+        Ok(sessions)
     }
 
     /// Ends sessions of a user: all of them, or those that [`Kick`] narrows it to. Await what this returns. From then
@@ -178,8 +183,12 @@ impl Hub {
     /// # Errors
     /// Other nodes could not be asked.
     pub async fn is_online(&self, uid: impl Into<Uid>) -> Result<bool, RelayError> {
-        let user = self.inner.registry.find(&uid.into());
-        Ok(user.as_ref().and_then(|user| user.lock()).is_some_and(|state| state.live() > 0))
+        let uid = uid.into();
+        match &self.inner.relay {
+            _ if self.inner.is_online_here(&uid) => Ok(true),
+            Some(relay) => relay.is_online(&uid).await,
+            None => Ok(false),
+        }
     }
 
     /// The number of users who have a session.
@@ -187,7 +196,10 @@ impl Hub {
     /// # Errors
     /// Other nodes could not be asked.
     pub async fn users_online(&self) -> Result<usize, RelayError> {
-        Ok(self.inner.users_online.load(Ordering::Acquire))
+        match &self.inner.relay {
+            Some(relay) => relay.users_online().await,
+            None => Ok(self.inner.users_online.load(Ordering::Acquire)),
+        }
     }
 
     /// The users who have a session, in no particular order. The list is as large as they are many.
@@ -195,9 +207,10 @@ impl Hub {
     /// # Errors
     /// Other nodes could not be asked.
     pub async fn online(&self) -> Result<Vec<Uid>, RelayError> {
-        let users = self.inner.registry.all();
-        let online = users.filter(|user| user.lock().is_some_and(|state| state.live() > 0));
-        Ok(online.map(|user| user.uid().clone()).collect())
+        match &self.inner.relay {
+            Some(relay) => relay.online().await,
+            None => Ok(self.inner.online_here()),
+        }
     }
 
     /// Figures of this node.
@@ -255,5 +268,3 @@ pub struct Stats {
     /// Bytes held for messages, against `max_memory`.
     pub memory_bytes: usize,
 }
-
-const _: fn(RelayError) -> BoxError = |error| error.into();

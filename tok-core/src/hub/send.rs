@@ -13,7 +13,7 @@ use super::{
     receipt::Place,
     user::{Append, Effects},
 };
-use crate::{Message, MessageId, SendError, Uid, rt::BoxFuture};
+use crate::{Message, MessageId, SendError, Uid, relay::Delivery, rt::BoxFuture};
 
 /// A message on its way to a user: what [`Hub::send`](crate::Hub::send) returns. Await it to send.
 ///
@@ -45,28 +45,44 @@ impl Send {
         let Self { hub, uid, message, ttl } = self;
         uid.check()?;
         let Some(ttl) = ttl else {
-            return if hub.is_draining() { Err(SendError::Draining) } else { send_now(&hub, &uid, message) };
+            return if hub.is_draining() {
+                Err(SendError::Draining)
+            } else {
+                send_now(&hub, &uid, message).await
+            };
         };
         let ttl = u64::try_from(ttl.as_millis()).map_err(|_| SendError::TtlTooLong)?;
         let expires_at = hub.runtime.unix_time().checked_add(ttl).ok_or(SendError::TtlTooLong)?;
-        send_kept(&hub, &uid, message, expires_at).await
+        let message = hub.identified(message);
+        match send_kept(&hub, &uid, message.clone(), expires_at).await {
+            // Without a queue a cluster keeps nothing, and can still deliver.
+            Err(SendError::NotKept) if hub.relay.is_some() => {
+                let receipt = send_now(&hub, &uid, message).await?;
+                if receipt.is_offline() { Err(SendError::NotKept) } else { Ok(receipt) }
+            }
+            result => result,
+        }
     }
 }
 
 /// To whoever is online, and nobody else.
-fn send_now(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Receipt, SendError> {
+async fn send_now(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Receipt, SendError> {
     let packet = hub.packet(message, None)?;
     let id = packet.message().id();
     let mut fx = Effects::default();
     let user = hub.registry.find(uid);
-    let sessions = match user.as_ref().and_then(|user| user.lock()) {
+    let mut sessions = match user.as_ref().and_then(|user| user.lock()) {
         Some(state) => state.offer(hub, &packet, &mut fx),
         None => 0,
     };
-    if sessions == 0 {
-        fx.report(uid, packet, Undelivered::Offline);
-    }
     fx.run(hub, user.as_ref());
+    if let Some(relay) = &hub.relay {
+        let delivery = Delivery::Now(packet.message().clone());
+        sessions += relay.deliver(uid, &delivery).await.map_err(SendError::Relay)?;
+    }
+    if sessions == 0 {
+        hub.hooks.undelivered(uid, packet.message(), Undelivered::Offline);
+    }
     Ok(Receipt { id, sessions, stored: false, place: None })
 }
 

@@ -171,13 +171,14 @@ impl Core {
         device: Device,
         class: Class,
         connection: Option<ConnectionId>,
+        epoch: Epoch,
     ) -> Self {
         let confirm = device.confirm().unwrap_or(hub.settings.confirm);
         Self {
             id: SessionId::new(hub.next_session.fetch_add(1, Ordering::Relaxed)),
             user,
             device,
-            epoch: hub.next_epoch(),
+            epoch,
             slot: Mutex::default(),
             inbox: Mutex::default(),
             rooms: Mutex::default(),
@@ -280,7 +281,11 @@ impl Inner {
         if bytes > limit {
             return Err(SendError::TooBig { bytes, limit });
         }
-        let id = if message.id() == MessageId::NONE { self.next_message_id() } else { message.id() };
-        Packet::new(message.with_id(id), expires_at, &self.budget).ok_or(SendError::Overloaded)
+        Packet::new(self.identified(message), expires_at, &self.budget).ok_or(SendError::Overloaded)
+    }
+
+    /// The message with an id, of this hub's making if it has none.
+    pub(crate) fn identified(&self, message: Message) -> Message {
+        if message.id() == MessageId::NONE { message.with_id(self.next_message_id()) } else { message }
     }
 }

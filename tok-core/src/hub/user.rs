@@ -51,6 +51,9 @@ pub(crate) struct State {
     waiters: Vec<(u64, Waker)>,
     tickets: HashMap<u64, Arc<Ticket>>,
     online: bool,
+    /// Logins that have asked the cluster for their epoch, and what other nodes' newer logins fence meanwhile.
+    claims: usize,
+    fences: Vec<(Box<str>, Epoch)>,
     /// The newest login's, which fences acknowledgements.
     pub(crate) epoch: Epoch,
 }
@@ -143,6 +146,8 @@ impl User {
             waiters: Vec::new(),
             tickets: crate::collections::hash_map(hub.seed),
             online: false,
+            claims: 0,
+            fences: Vec::new(),
             epoch: Epoch::default(),
         };
         Self { uid, state: Mutex::new(state), retired: AtomicBool::new(false) }
@@ -172,7 +177,11 @@ impl User {
 
 impl State {
     fn is_idle(&self) -> bool {
-        self.sessions.is_empty() && self.log.is_empty() && !self.lane && self.receipts == 0
+        self.sessions.is_empty()
+            && self.log.is_empty()
+            && !self.lane
+            && self.receipts == 0
+            && self.claims == 0
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -211,6 +220,9 @@ impl State {
         if hub.is_draining() {
             return Err(CloseReason::Draining);
         }
+        if self.is_fenced(core) {
+            return Err(CloseReason::Sso);
+        }
         if !self.has_place(hub, |other| core.displaces(other)) {
             return Err(CloseReason::Full);
         }
@@ -230,6 +242,36 @@ impl State {
         self.refresh_online(hub);
         self.feed(hub, core, fx);
         Ok(())
+    }
+
+    /// A login asks the cluster for its epoch: from here to [`end_claim`](Self::end_claim) this entry stays, so that a
+    /// newer login elsewhere finds it.
+    pub(crate) fn begin_claim(&mut self) {
+        self.claims += 1;
+    }
+
+    pub(crate) fn end_claim(&mut self) {
+        self.claims -= 1;
+        if self.claims == 0 {
+            self.fences = Vec::new();
+        }
+    }
+
+    /// A newer login of `class` took effect elsewhere.
+    pub(crate) fn fence(&mut self, class: &str, epoch: Epoch) {
+        if self.claims > 0 {
+            self.fences.push((class.into(), epoch));
+        }
+    }
+
+    /// Whether a newer login has the place, here or elsewhere.
+    fn is_fenced(&self, core: &Core) -> bool {
+        let elsewhere =
+            |(class, epoch): &(Box<str>, Epoch)| core.class().as_ref() == Some(class) && *epoch > core.epoch;
+        let here = |other: &Arc<Core>| {
+            other.epoch > core.epoch && core.displaces(other) && other.slot.lock().is_live()
+        };
+        self.fences.iter().any(elsewhere) || self.sessions.iter().any(here)
     }
 
     /// The session is given nothing from here on. Its task may still be finishing a handler.
@@ -385,11 +427,11 @@ impl State {
             }
         }
         self.log.stored(batch, seqs);
-        if self.live() == 0 {
-            self.log.evict(0);
-        } else {
+        if self.live() > 0 {
             self.feed_all(hub, fx);
             self.log.evict(hub.log_memory());
+        } else {
+            self.log.evict(0);
         }
     }
 

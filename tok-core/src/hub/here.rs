@@ -1,0 +1,108 @@
+//! What this node does by itself: for its own handles, and for other nodes through [`relay::Node`](crate::relay::Node).
+
+use std::sync::Arc;
+
+use super::{
+    inner::Inner,
+    session::Core,
+    user::{Effects, State, User},
+};
+use crate::{
+    CloseReason, Epoch, Message, SendError, Uid,
+    relay::{Audience, Delivery, Target},
+};
+
+impl Inner {
+    pub(crate) fn deliver_here(self: &Arc<Self>, uid: &Uid, delivery: &Delivery) -> usize {
+        let Some(user) = self.registry.find(uid) else { return 0 };
+        let mut fx = Effects::default();
+        let sessions = match delivery {
+            Delivery::Now(message) => {
+                let Ok(packet) = self.packet(message.clone(), None) else { return 0 };
+                user.lock().map_or(0, |state| state.offer(self, &packet, &mut fx))
+            }
+            Delivery::Stored(seq) => user.lock().map_or(0, |mut state| {
+                state.log.raise_stored_tail(*seq);
+                state.feed_all(self, &mut fx);
+                state.want_lane(self, &mut fx);
+                state.live()
+            }),
+        };
+        fx.run(self, Some(&user));
+        sessions
+    }
+
+    pub(crate) fn publish_here(
+        self: &Arc<Self>,
+        audience: &Audience,
+        message: Message,
+    ) -> Result<usize, SendError> {
+        let found;
+        let room = match audience {
+            Audience::Everyone => &self.everyone,
+            Audience::Room(name) => match self.rooms.find(name) {
+                Some(room) => {
+                    found = room;
+                    &*found
+                }
+                None => return Ok(0),
+            },
+        };
+        Ok(room.publish(self, &self.packet(message, None)?))
+    }
+
+    pub(crate) fn evict_here(self: &Arc<Self>, uid: &Uid, class: &str, epoch: Epoch) -> usize {
+        let Some(user) = self.registry.find(uid) else { return 0 };
+        let older = |core: &Core| core.class().as_deref() == Some(class) && core.epoch < epoch;
+        self.with_state(&user, |state, fx| {
+            state.fence(class, epoch);
+            self.end_sessions(state, CloseReason::Sso, fx, older)
+        })
+    }
+
+    pub(crate) fn kick_here(self: &Arc<Self>, uid: &Uid, target: &Target, reason: CloseReason) -> usize {
+        let Some(user) = self.registry.find(uid) else { return 0 };
+        self.with_state(&user, |state, fx| {
+            self.end_sessions(state, reason, fx, |core| match target {
+                Target::All => true,
+                Target::Device(id) => core.device.id() == id,
+            })
+        })
+    }
+
+    pub(crate) fn is_online_here(&self, uid: &Uid) -> bool {
+        let user = self.registry.find(uid);
+        user.as_ref().and_then(|user| user.lock()).is_some_and(|state| state.live() > 0)
+    }
+
+    pub(crate) fn online_here(&self) -> Vec<Uid> {
+        let online = self.registry.all().filter(|user| user.lock().is_some_and(|state| state.live() > 0));
+        online.map(|user| user.uid().clone()).collect()
+    }
+
+    fn with_state(
+        self: &Arc<Self>,
+        user: &Arc<User>,
+        run: impl FnOnce(&mut State, &mut Effects) -> usize,
+    ) -> usize {
+        let mut fx = Effects::default();
+        let result = user.lock().map_or(0, |mut state| run(&mut state, &mut fx));
+        fx.run(self, Some(user));
+        result
+    }
+
+    fn end_sessions(
+        &self,
+        state: &mut State,
+        reason: CloseReason,
+        fx: &mut Effects,
+        which: impl Fn(&Core) -> bool,
+    ) -> usize {
+        let live = |core: &&Arc<Core>| core.slot.lock().is_live() && which(core);
+        let chosen: Vec<Arc<Core>> = state.sessions.iter().filter(live).cloned().collect();
+        for core in &chosen {
+            state.detach(self, core, reason, fx);
+        }
+        chosen.len()
+    }
+}

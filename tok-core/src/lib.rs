@@ -1,4 +1,4 @@
-//! The runtime-agnostic heart of tok.
+#![doc = include_str!("../README.md")]
 
 pub mod error;
 pub mod queue;

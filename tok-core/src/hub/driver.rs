@@ -1,5 +1,9 @@
 //! A session's task: one future that reads, writes, handles and keeps time for one connection.
 
+mod clock;
+mod read;
+mod write;
+
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
@@ -7,23 +11,20 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
-
+use self::write::Question;
 use super::{
-    hooks::{Received, Sending, Undelivered, guard},
+    effects::Effects,
+    hooks::{Received, guard},
     inner::Inner,
     log::Cursor,
-    login::{self, Arrival},
+    login,
     session::{Core, Session},
-    slot::Item,
-    timers::TICK,
-    user::Effects,
 };
 use crate::{
-    CloseReason, Confirm, Device, Message, Transport,
+    CloseReason, Device, Transport,
     rt::Instant,
     trace::event,
-    transport::{Incoming, Outgoing, TransportError},
+    transport::{Outgoing, TransportError},
 };
 
 /// Bytes that the transport is given beyond what the operating system took. Small enough that a takeover finds
@@ -33,8 +34,6 @@ const MAX_UNSENT: usize = 64 * 1024;
 pub(super) const ROUND: usize = 64;
 /// Rounds before other tasks get theirs.
 const ROUNDS: usize = 8;
-/// Payloads up to this size are copied out of the transport's read buffer, which a slice of it would keep alive.
-const COPY_UP_TO: usize = 4096;
 
 /// Runs a session to its end and says why it ended.
 pub(crate) async fn serve<T: Transport>(hub: Arc<Inner>, device: Device, mut transport: T) -> CloseReason {
@@ -157,14 +156,6 @@ struct Driver<'a, T> {
     leaving: Option<(CloseReason, Instant)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Question {
-    /// Answered by [`Incoming::Barrier`] of this number.
-    Barrier(u64, Cursor),
-    /// Answered when so many bytes are written.
-    Written(u64, Cursor),
-}
-
 impl<'a, T: Transport> Driver<'a, T> {
     fn new(session: &'a Session, transport: T) -> Self {
         let now = session.hub.runtime.now();
@@ -249,189 +240,6 @@ impl<'a, T: Transport> Driver<'a, T> {
 
     fn max_unsent(&self) -> usize {
         MAX_UNSENT.min(self.hub().settings.backlog.max_bytes)
-    }
-
-    /// Hands over what waits, asks for confirmation, and writes. Says whether anything moved.
-    fn write(&mut self, cx: &mut Context<'_>) -> bool {
-        let (hub, core) = (self.hub(), self.core());
-        let unsent = self.unsent();
-        let mut batch = Vec::new();
-        let (ending, hungry, writable) = {
-            let mut slot = core.slot.lock();
-            slot.set_unsent(unsent);
-            slot.take(self.max_unsent().saturating_sub(unsent), &mut batch);
-            (
-                slot.take_ending(),
-                slot.is_hungry(hub.settings.backlog),
-                slot.take_writable(hub.settings.backlog),
-            )
-        };
-        if let Some(waker) = writable {
-            waker.wake();
-        }
-        if let Some(reason) = ending {
-            self.end(reason);
-            return true;
-        }
-        if hungry {
-            let mut fx = Effects::default();
-            if let Some(mut state) = core.user.lock() {
-                state.feed(hub, core, &mut fx);
-            }
-            fx.run(hub, Some(&core.user));
-        }
-        let moved = !batch.is_empty();
-        for item in batch {
-            if let Err(reason) = self.give(&item) {
-                self.end(reason);
-                return true;
-            }
-        }
-        if let Err(error) = self.ask() {
-            self.fail(&error);
-            return true;
-        }
-        let Some(transport) = &mut self.transport else { return moved };
-        if transport.written() < self.accepted
-            && let Poll::Ready(Err(error)) = transport.poll_flush(cx)
-        {
-            self.fail(&error);
-            return true;
-        }
-        let written = self.transport.as_ref().map_or(0, Transport::written);
-        if written > self.written || unsent == 0 {
-            self.written = written;
-            self.last_written = self.now;
-        }
-        match self.question {
-            Some(Question::Written(upto, cursor)) if written >= upto => {
-                self.question = None;
-                self.confirm(cursor);
-                true
-            }
-            _ => moved,
-        }
-    }
-
-    /// Gives one message to the transport, by way of the hooks.
-    fn give(&mut self, item: &Item) -> Result<(), CloseReason> {
-        let (hub, session) = (self.hub(), self.session);
-        let Some(transport) = &mut self.transport else { return Ok(()) };
-        let message = item.packet.message();
-        if item.packet.expires() && item.packet.is_expired(hub.runtime.unix_time()) {
-            hub.hooks.undelivered(session.device().uid(), message, Undelivered::Expired);
-            self.given.advance(item.kept.unwrap_or_default());
-            return Ok(());
-        }
-        let framing = transport.framing();
-        let mut replaced = None;
-        let frame = match hub.hooks.before_send(session, message).map_err(|_| CloseReason::Panicked)? {
-            Sending::Pass => item.packet.frame(framing),
-            Sending::Replace(other) => {
-                let other = other.with_id(message.id());
-                let frame = framing.encode(&other);
-                replaced = Some(other);
-                frame
-            }
-            Sending::Refuse => {
-                hub.hooks.undelivered(session.device().uid(), message, Undelivered::Refused);
-                // It is passed over: what confirms the next message confirms this one too.
-                self.given.advance(item.kept.unwrap_or_default());
-                return Ok(());
-            }
-        };
-        self.accepted = transport.start_send(Outgoing::Frame(frame)).map_err(|error| reason_of(&error))?;
-        self.given.advance(item.kept.unwrap_or_default());
-        hub.hooks.after_send(session, replaced.as_ref().unwrap_or(message)).map_err(|_| CloseReason::Panicked)
-    }
-
-    /// Puts a question behind what was given since the last, if none is open: its answer confirms all before it.
-    fn ask(&mut self) -> Result<(), TransportError> {
-        let level = self.core().confirm_level();
-        if self.question.is_some() || !self.given.passes(self.asked) || level == Confirm::Acknowledged {
-            return Ok(());
-        }
-        let Some(transport) = &mut self.transport else { return Ok(()) };
-        self.question = Some(if level == Confirm::Received && transport.confirms() {
-            self.barriers += 1;
-            self.accepted = transport.start_send(Outgoing::Barrier(self.barriers))?;
-            Question::Barrier(self.barriers, self.given)
-        } else if self.accepted == transport.written() {
-            // Everything given was passed over or written already.
-            self.asked = self.given;
-            self.confirm(self.given);
-            return Ok(());
-        } else {
-            Question::Written(self.accepted, self.given)
-        });
-        self.asked = self.given;
-        Ok(())
-    }
-
-    fn confirm(&self, cursor: Cursor) {
-        let (hub, core) = (self.hub(), self.core());
-        let mut fx = Effects::default();
-        if let Some(mut state) = core.user.lock() {
-            state.confirm(hub, core, cursor, &mut fx);
-        }
-        fx.run(hub, Some(&core.user));
-    }
-
-    /// Reads while the handler keeps up. Says whether anything came.
-    fn read(&mut self, cx: &mut Context<'_>) -> bool {
-        let (hub, core) = (self.hub(), self.core());
-        for count in 0..ROUND {
-            if !matches!(self.phase, Phase::Running) {
-                return true;
-            }
-            if self.leaving.is_some() {
-                return count > 0;
-            }
-            let paused = {
-                let inbox = core.inbox.lock();
-                let full = inbox.bytes() >= hub.settings.max_inbound || hub.budget.is_over();
-                full && inbox.len() > 0
-            };
-            if paused {
-                self.reading_paused = true;
-                return count > 0;
-            }
-            if std::mem::take(&mut self.reading_paused) {
-                self.heard();
-            }
-            let Some(transport) = &mut self.transport else { return false };
-            let Poll::Ready(arrival) = transport.poll_recv(cx) else { return count > 0 };
-            self.take(arrival);
-        }
-        true
-    }
-
-    fn take(&mut self, arrival: Arrival) {
-        match arrival {
-            Ok(Incoming::Close) => return self.begin_leaving(CloseReason::PeerClosed),
-            Err(error) => return self.fail(&error),
-            Ok(_) => self.heard(),
-        }
-        match arrival {
-            Ok(Incoming::Message(message)) => {
-                let cost = self.core().inbox.lock().push(own(message));
-                self.hub().budget.add(cost);
-            }
-            Ok(Incoming::Barrier(number)) => {
-                if let Some(Question::Barrier(asked, cursor)) = self.question
-                    && asked == number
-                {
-                    self.question = None;
-                    self.confirm(cursor);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn heard(&mut self) {
-        self.last_heard = self.now;
-        self.probed = false;
     }
 
     /// Lets the handler go on. Says whether it took a message or ended.
@@ -531,78 +339,6 @@ impl<'a, T: Transport> Driver<'a, T> {
         let _ = transport.start_send(Outgoing::Close(reason));
     }
 
-    /// Does what is due, and asks to be woken for what is next. Says whether the session moved.
-    fn keep_time(&mut self) -> bool {
-        let Some((deadline, due)) = self.next_deadline() else { return false };
-        if self.now < deadline {
-            let late =
-                self.armed.is_none_or(|armed| armed <= self.now || armed > deadline.saturating_add(TICK));
-            if late {
-                self.armed = Some(self.hub().timers.arm(deadline, self.core()));
-            }
-            return false;
-        }
-        match due {
-            Due::Probe => self.probe(),
-            Due::End(reason) => self.end(reason),
-            Due::Closed => return false,
-        }
-        true
-    }
-
-    fn next_deadline(&self) -> Option<(Instant, Due)> {
-        let settings = &self.hub().settings;
-        if let Phase::Closing(_, until) = self.phase {
-            return Some((until, Due::Closed));
-        }
-        if !matches!(self.phase, Phase::Running) {
-            return None;
-        }
-        if let Some((reason, until)) = self.leaving {
-            return Some((until, Due::End(reason)));
-        }
-        let mut next: Option<(Instant, Due)> = None;
-        let mut consider = |timeout: std::time::Duration, since: Instant, due: Due| {
-            let at = since.saturating_add(timeout);
-            if !timeout.is_zero() && next.is_none_or(|(other, _)| at < other) {
-                next = Some((at, due));
-            }
-        };
-        if self.unsent() > 0 {
-            consider(settings.write_timeout, self.last_written, Due::End(CloseReason::Slow));
-        }
-        if !self.reading_paused {
-            consider(settings.read_timeout, self.last_heard, Due::End(CloseReason::Idle));
-            if self.probed {
-                consider(settings.ping_interval * 2, self.last_heard, Due::End(CloseReason::Idle));
-            } else if self.hub().hooks.ping.is_some()
-                || self.transport.as_ref().is_some_and(Transport::confirms)
-            {
-                consider(settings.ping_interval, self.last_heard, Due::Probe);
-            }
-        }
-        next
-    }
-
-    /// Asks a silent peer for a sign of life.
-    fn probe(&mut self) {
-        self.probed = true;
-        let result = match self.hub().hooks.ping(self.session) {
-            Err(_) => return self.end(CloseReason::Panicked),
-            Ok(message) => self.transport.as_mut().map(|transport| {
-                transport.start_send(match &message {
-                    Some(message) => Outgoing::Frame(transport.framing().encode(message)),
-                    None => Outgoing::Ping,
-                })
-            }),
-        };
-        match result {
-            Some(Ok(accepted)) => self.accepted = accepted,
-            Some(Err(error)) => self.fail(&error),
-            None => {}
-        }
-    }
-
     /// Registers the task to be woken by whoever has something for it. False if somebody has already.
     fn park(&self, cx: &Context<'_>) -> bool {
         let backlog = self.hub().settings.backlog;
@@ -617,14 +353,6 @@ impl<'a, T: Transport> Driver<'a, T> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Due {
-    Probe,
-    End(CloseReason),
-    /// The time for a goodbye is up; the next poll sees it.
-    Closed,
-}
-
 pub(super) fn reason_of(error: &TransportError) -> CloseReason {
     match error {
         TransportError::Closed | TransportError::Io(_) => CloseReason::Disconnected,
@@ -632,12 +360,4 @@ pub(super) fn reason_of(error: &TransportError) -> CloseReason {
         TransportError::BadText => CloseReason::BadText,
         TransportError::Protocol(_) => CloseReason::Protocol,
     }
-}
-
-/// The message without hold on the buffer that it was read into.
-fn own(message: Message) -> Message {
-    if message.data().len() > COPY_UP_TO {
-        return message;
-    }
-    Message::new(message.kind(), Bytes::copy_from_slice(message.data()))
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
+    effects::Effects,
     inner::Inner,
     session::Core,
-    user::{Effects, State, User},
+    user::{State, User},
 };
 use crate::{
     CloseReason, Epoch, Message, SendError, Uid,

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    effects::Effects,
     hooks::Undelivered,
     inner::Inner,
     log::{Cursor, LogEntry},
     packet::Packet,
     session::Core,
-    user::{Effects, State, User},
+    user::{State, User},
 };
 use crate::{
     SendError,

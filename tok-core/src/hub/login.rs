@@ -7,10 +7,11 @@ use std::{
 
 use super::{
     driver::{ROUND, reason_of},
+    effects::Effects,
     hooks::guard,
     inner::Inner,
     session::{Core, Session},
-    user::{Effects, User},
+    user::User,
 };
 use crate::{
     CloseReason, Device, Transport, Uid,

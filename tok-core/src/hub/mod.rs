@@ -2,6 +2,7 @@
 
 mod builder;
 mod driver;
+mod effects;
 mod here;
 mod hooks;
 mod inner;

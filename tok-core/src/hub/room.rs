@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use super::{
+    effects::Effects,
     inner::Inner,
     packet::Packet,
     session::{Core, SessionId},
-    user::Effects,
 };
 use crate::{
     Uid,

@@ -6,13 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Receipt,
-    hooks::Undelivered,
-    inner::Inner,
-    receipt::Place,
-    user::{Append, Effects},
-};
+use super::{Receipt, effects::Effects, hooks::Undelivered, inner::Inner, receipt::Place, user::Append};
 use crate::{Message, MessageId, SendError, Uid, relay::Delivery, rt::BoxFuture};
 
 /// A message on its way to a user: what [`Hub::send`](crate::Hub::send) returns. Await it to send.

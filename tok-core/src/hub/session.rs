@@ -11,12 +11,13 @@ use std::{
 
 use super::{
     Hub,
+    effects::Effects,
     inner::Inner,
     packet::Packet,
     room::{JoinError, Room},
     slot::Slot,
     sso::Class,
-    user::{Effects, User},
+    user::User,
 };
 use crate::{
     CloseReason, Confirm, Device, Message, MessageId, SendError, queue::Epoch, sync::Mutex,

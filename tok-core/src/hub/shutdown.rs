@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Hub, session::Core, user::Effects};
+use super::{Hub, effects::Effects, session::Core};
 use crate::CloseReason;
 
 /// What a [`Hub::shutdown`] did.

@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
-use super::{log::Cursor, packet::Packet, user::Effects};
+use super::{effects::Effects, log::Cursor, packet::Packet};
 use crate::{CloseReason, MessageId};
 
 /// What waits for one session, and where the session stands in its user's log.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    effects::{Effects, Ticket},
     hooks::Undelivered,
     inner::Inner,
     lane,
@@ -58,33 +59,6 @@ pub(crate) struct State {
     pub(crate) epoch: Epoch,
 }
 
-/// Where the sender of a message that has to be stored first waits.
-#[derive(Debug, Default)]
-pub(crate) struct Ticket(Mutex<(Option<Verdict>, Option<Waker>)>);
-
-type Verdict = Result<(), SendError>;
-
-impl Ticket {
-    pub(crate) fn settle(&self, result: Verdict) {
-        let waker = {
-            let mut ticket = self.0.lock();
-            ticket.0 = Some(result);
-            ticket.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    pub(crate) fn poll(&self, waker: &Waker) -> Option<Verdict> {
-        let mut ticket = self.0.lock();
-        if ticket.0.is_none() {
-            ticket.1 = Some(waker.clone());
-        }
-        ticket.0.take()
-    }
-}
-
 /// What became of a message that was appended to a log.
 #[derive(Debug)]
 pub(crate) enum Append {
@@ -92,44 +66,6 @@ pub(crate) enum Append {
     Live { sessions: usize, pos: u64 },
     /// It has to be stored first.
     Storing { ticket: Arc<Ticket>, pos: u64 },
-}
-
-/// What is to happen once no lock is held: tasks to wake, hooks to call, a lane to start.
-#[derive(Debug, Default)]
-#[must_use]
-pub(crate) struct Effects {
-    first: Option<Waker>,
-    more: Vec<Waker>,
-    reports: Vec<(Uid, Arc<Packet>, Undelivered)>,
-    lane: bool,
-}
-
-impl Effects {
-    pub(crate) fn wake(&mut self, waker: Option<Waker>) {
-        if self.first.is_none() {
-            self.first = waker;
-        } else {
-            self.more.extend(waker);
-        }
-    }
-
-    pub(crate) fn report(&mut self, uid: &Uid, packet: Arc<Packet>, why: Undelivered) {
-        self.reports.push((uid.clone(), packet, why));
-    }
-
-    /// `user` is the one whose state was locked, if one was.
-    pub(crate) fn run(self, hub: &Arc<Inner>, user: Option<&Arc<User>>) {
-        if let Some(first) = self.first {
-            first.wake();
-        }
-        self.more.into_iter().for_each(Waker::wake);
-        if let (true, Some(user)) = (self.lane, user) {
-            lane::start(hub, user);
-        }
-        for (uid, packet, why) in self.reports {
-            hub.hooks.undelivered(&uid, packet.message(), why);
-        }
-    }
 }
 
 impl User {

@@ -1,0 +1,78 @@
+//! The session's reading half.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::{Driver, Phase, ROUND, write::Question};
+use crate::{CloseReason, Message, Transport, hub::login::Arrival, transport::Incoming};
+
+/// Payloads up to this size are copied out of the transport's read buffer, which a slice of it would keep alive.
+const COPY_UP_TO: usize = 4096;
+
+impl<T: Transport> Driver<'_, T> {
+    /// Reads while the handler keeps up. Says whether anything came.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        let (hub, core) = (self.hub(), self.core());
+        for count in 0..ROUND {
+            if !matches!(self.phase, Phase::Running) {
+                return true;
+            }
+            if self.leaving.is_some() {
+                return count > 0;
+            }
+            let paused = {
+                let inbox = core.inbox.lock();
+                let full = inbox.bytes() >= hub.settings.max_inbound || hub.budget.is_over();
+                full && inbox.len() > 0
+            };
+            if paused {
+                self.reading_paused = true;
+                return count > 0;
+            }
+            if std::mem::take(&mut self.reading_paused) {
+                self.heard();
+            }
+            let Some(transport) = &mut self.transport else { return false };
+            let Poll::Ready(arrival) = transport.poll_recv(cx) else { return count > 0 };
+            self.take(arrival);
+        }
+        true
+    }
+
+    pub(super) fn take(&mut self, arrival: Arrival) {
+        match arrival {
+            Ok(Incoming::Close) => return self.begin_leaving(CloseReason::PeerClosed),
+            Err(error) => return self.fail(&error),
+            Ok(_) => self.heard(),
+        }
+        match arrival {
+            Ok(Incoming::Message(message)) => {
+                let cost = self.core().inbox.lock().push(own(message));
+                self.hub().budget.add(cost);
+            }
+            Ok(Incoming::Barrier(number)) => {
+                if let Some(Question::Barrier(asked, cursor)) = self.question
+                    && asked == number
+                {
+                    self.question = None;
+                    self.confirm(cursor);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn heard(&mut self) {
+        self.last_heard = self.now;
+        self.probed = false;
+    }
+}
+
+/// The message without hold on the buffer that it was read into.
+fn own(message: Message) -> Message {
+    if message.data().len() > COPY_UP_TO {
+        return message;
+    }
+    Message::new(message.kind(), Bytes::copy_from_slice(message.data()))
+}

@@ -137,6 +137,8 @@ struct Driver<'a, T> {
     phase: Phase,
     /// Bytes that the transport took.
     accepted: u64,
+    /// Of these, since all was last written, those of messages that are not kept.
+    unkept: usize,
     /// How far the log has been given to the transport, and how far that is confirmed or being asked.
     given: Cursor,
     asked: Cursor,
@@ -164,6 +166,7 @@ impl<'a, T: Transport> Driver<'a, T> {
             transport: Some(transport),
             phase: Phase::Running,
             accepted: 0,
+            unkept: 0,
             given: Cursor::default(),
             asked: Cursor::default(),
             question: None,

@@ -11,6 +11,8 @@ pub(crate) struct Effects {
     more: Vec<Waker>,
     reports: Vec<(Uid, Arc<Packet>, Undelivered)>,
     pub(super) lane: bool,
+    /// Users of whom a session ended without their lock being held.
+    ended: Vec<Arc<User>>,
 }
 
 impl Effects {
@@ -20,6 +22,10 @@ impl Effects {
         } else {
             self.more.extend(waker);
         }
+    }
+
+    pub(crate) fn ended(&mut self, user: &Arc<User>) {
+        self.ended.push(Arc::clone(user));
     }
 
     pub(crate) fn report(&mut self, uid: &Uid, packet: Arc<Packet>, why: Undelivered) {
@@ -34,6 +40,13 @@ impl Effects {
         self.more.into_iter().for_each(Waker::wake);
         if let (true, Some(user)) = (self.lane, user) {
             lane::start(hub, user);
+        }
+        for user in self.ended {
+            let mut fx = Self::default();
+            if let Some(mut state) = user.lock() {
+                state.sessions_ended(hub, &mut fx);
+            }
+            fx.run(hub, Some(&user));
         }
         for (uid, packet, why) in self.reports {
             hub.hooks.undelivered(&uid, packet.message(), why);

@@ -42,7 +42,7 @@ pub use self::{
     kick::Kick,
     receipt::{Outcome, Receipt},
     room::JoinError,
-    send::Send,
+    send::{Send, SendFuture},
     session::{Session, SessionId},
     shutdown::ShutdownReport,
     slot::Overflow,

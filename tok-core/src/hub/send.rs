@@ -1,8 +1,9 @@
 use std::{
     fmt,
     future::{IntoFuture, poll_fn},
+    pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -35,6 +36,12 @@ impl Send {
         self
     }
 
+    /// Sends what nobody has to be waited for; gives back everything else.
+    fn run_at_once(self) -> Result<Result<Receipt, SendError>, Self> {
+        let waits = self.ttl.is_some() || self.hub.relay.is_some();
+        if waits { Err(self) } else { Ok(send_here(&self.hub, &self.uid, self.message)) }
+    }
+
     async fn run(self) -> Result<Receipt, SendError> {
         let Self { hub, uid, message, ttl } = self;
         uid.check()?;
@@ -59,25 +66,38 @@ impl Send {
     }
 }
 
-/// To whoever is online, and nobody else.
-async fn send_now(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Receipt, SendError> {
+/// To whoever is online on this node.
+fn send_here(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Receipt, SendError> {
+    uid.check()?;
+    if hub.is_draining() {
+        return Err(SendError::Draining);
+    }
     let packet = hub.packet(message, None)?;
-    let id = packet.message().id();
     let mut fx = Effects::default();
     let user = hub.registry.find(uid);
-    let mut sessions = match user.as_ref().and_then(|user| user.lock()) {
+    let sessions = match user.as_ref().and_then(|user| user.lock()) {
         Some(state) => state.offer(hub, &packet, &mut fx),
         None => 0,
     };
     fx.run(hub, user.as_ref());
-    if let Some(relay) = &hub.relay {
-        let delivery = Delivery::Now(packet.message().clone());
-        sessions += relay.deliver(uid, &delivery).await.map_err(SendError::Relay)?;
-    }
-    if sessions == 0 {
+    if sessions == 0 && hub.relay.is_none() {
         hub.hooks.undelivered(uid, packet.message(), Undelivered::Offline);
     }
-    Ok(Receipt { id, sessions, stored: false, place: None })
+    Ok(Receipt { id: packet.message().id(), sessions, stored: false, place: None })
+}
+
+/// To whoever is online on any node, and nobody else.
+async fn send_now(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Receipt, SendError> {
+    let message = hub.identified(message);
+    let mut receipt = send_here(hub, uid, message.clone())?;
+    if let Some(relay) = &hub.relay {
+        let elsewhere = relay.deliver(uid, &Delivery::Now(message.clone())).await;
+        receipt.sessions += elsewhere.map_err(SendError::Relay)?;
+        if receipt.sessions == 0 {
+            hub.hooks.undelivered(uid, &message, Undelivered::Offline);
+        }
+    }
+    Ok(receipt)
 }
 
 async fn send_kept(
@@ -117,10 +137,45 @@ async fn send_kept(
 
 impl IntoFuture for Send {
     type Output = Result<Receipt, SendError>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
+    type IntoFuture = SendFuture;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        SendFuture(Progress::First(Some(self)))
+    }
+}
+
+/// The future of a [`Send`]. What waits for nobody is done in its first poll and takes no memory.
+#[must_use = "nothing is sent until this is awaited"]
+pub struct SendFuture(Progress);
+
+enum Progress {
+    First(Option<Send>),
+    Waiting(BoxFuture<'static, Result<Receipt, SendError>>),
+}
+
+impl Future for SendFuture {
+    type Output = Result<Receipt, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Progress::First(send) = &mut self.0
+            && let Some(send) = send.take()
+        {
+            match send.run_at_once() {
+                Ok(result) => return Poll::Ready(result),
+                Err(send) => self.0 = Progress::Waiting(Box::pin(send.run())),
+            }
+        }
+        match &mut self.0 {
+            Progress::Waiting(future) => future.as_mut().poll(cx),
+            // Polled again after it was ready.
+            Progress::First(_) => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for SendFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendFuture")
     }
 }
 

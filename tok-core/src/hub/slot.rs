@@ -23,7 +23,7 @@ pub(crate) struct Slot {
     held: VecDeque<(u64, Item)>,
     /// Of all that waits, what is not kept.
     unkept_bytes: usize,
-    /// What the transport has taken and not written, as the session's task last said.
+    /// Of what the transport has taken and not written, what is not kept, as the session's task last said.
     unsent: usize,
     /// The last entry of the log that was put into the outbox.
     pub(crate) fed: Cursor,
@@ -81,8 +81,10 @@ pub enum Overflow {
 pub(crate) enum Push {
     /// It waits to be written. Messages that were dropped to make room come with it.
     Taken(Vec<Arc<Packet>>),
-    /// The session has ended, or this ended it.
+    /// The session has ended.
     Gone,
+    /// This ended it: the overflow policy is to disconnect.
+    Ended,
     /// There was no room.
     Refused,
 }
@@ -172,7 +174,7 @@ impl Slot {
                     self.live = false;
                     self.fenced = true;
                     self.ending = Some(CloseReason::Slow);
-                    return Push::Gone;
+                    return Push::Ended;
                 }
                 Overflow::Refuse => return Push::Refused,
                 Overflow::DropOldest => match self.drop_oldest() {
@@ -219,9 +221,10 @@ impl Slot {
         Some(item.packet)
     }
 
-    /// Takes what waits, at most `bytes` of it, into `batch`.
-    pub(crate) fn take(&mut self, mut bytes: usize, batch: &mut Vec<Item>) {
-        while bytes > 0 {
+    /// Takes what waits, at most `bytes` of it, into a batch of the caller's. Returns how many items.
+    pub(crate) fn take(&mut self, mut bytes: usize, batch: &mut [Option<Item>]) -> usize {
+        let mut taken = 0;
+        while let Some(place) = batch.get_mut(taken).filter(|_| bytes > 0) {
             let Some(item) = self.outbox.pop_front() else { break };
             let cost = item.packet.cost();
             self.outbox_bytes -= cost;
@@ -229,11 +232,13 @@ impl Slot {
                 self.unkept_bytes -= cost;
             }
             bytes = bytes.saturating_sub(cost);
-            batch.push(item);
+            *place = Some(item);
+            taken += 1;
         }
         if self.outbox.is_empty() && self.outbox.capacity() > 8 {
             self.outbox = VecDeque::new();
         }
+        taken
     }
 
     pub(crate) fn has_output(&self) -> bool {

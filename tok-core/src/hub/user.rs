@@ -195,8 +195,12 @@ impl State {
 
     /// A newer login of `class` took effect elsewhere.
     pub(crate) fn fence(&mut self, class: &str, epoch: Epoch) {
-        if self.claims > 0 {
-            self.fences.push((class.into(), epoch));
+        if self.claims == 0 {
+            return;
+        }
+        match self.fences.iter_mut().find(|(fenced, _)| **fenced == *class) {
+            Some((_, fence)) => *fence = (*fence).max(epoch),
+            None => self.fences.push((class.into(), epoch)),
         }
     }
 
@@ -213,6 +217,11 @@ impl State {
     /// The session is given nothing from here on. Its task may still be finishing a handler.
     pub(crate) fn detach(&mut self, hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
         end(hub, core, reason, fx);
+        self.sessions_ended(hub, fx);
+    }
+
+    /// Draws the consequences after sessions have ended.
+    pub(crate) fn sessions_ended(&mut self, hub: &Inner, fx: &mut Effects) {
         self.refresh_online(hub);
         if self.live() == 0 {
             // What is stored needs no place in memory when nobody is there to read it.
@@ -470,6 +479,10 @@ impl Core {
                 true
             }
             Push::Gone => false,
+            Push::Ended => {
+                fx.ended(&self.user);
+                false
+            }
             Push::Refused => {
                 fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped);
                 false

@@ -14,7 +14,9 @@ use super::ByteStream;
 /// written, as [`Transport`](super::Transport) has to report. An empty queue holds no memory.
 #[derive(Debug, Default)]
 pub struct WriteQueue {
-    chunks: VecDeque<Bytes>,
+    // Mostly there is one thing to write, or nothing: that takes no table.
+    first: Bytes,
+    rest: VecDeque<Bytes>,
     accepted: u64,
     written: u64,
 }
@@ -26,8 +28,10 @@ impl WriteQueue {
     /// Takes bytes and returns the total taken so far.
     pub fn push(&mut self, bytes: Bytes) -> u64 {
         self.accepted += bytes.len() as u64;
-        if !bytes.is_empty() {
-            self.chunks.push_back(bytes);
+        if self.first.is_empty() {
+            self.first = bytes;
+        } else if !bytes.is_empty() {
+            self.rest.push_back(bytes);
         }
         self.accepted
     }
@@ -47,7 +51,7 @@ impl WriteQueue {
     /// Whether everything taken is written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.first.is_empty()
     }
 
     /// Writes until nothing is left, then flushes the stream.
@@ -59,13 +63,14 @@ impl WriteQueue {
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.chunks.is_empty() {
-            let taken = if let [only] = self.chunks.make_contiguous() {
-                ready!(stream.poll_write_vectored(cx, &[IoSlice::new(only)]))?
+        while !self.first.is_empty() {
+            let taken = if self.rest.is_empty() {
+                ready!(stream.poll_write_vectored(cx, &[IoSlice::new(&self.first)]))?
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let count = self.chunks.len().min(MAX_SLICES);
-                for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+                let count = (1 + self.rest.len()).min(MAX_SLICES);
+                let chunks = std::iter::once(&self.first).chain(&self.rest);
+                for (slice, chunk) in slices.iter_mut().zip(chunks) {
                     *slice = IoSlice::new(chunk);
                 }
                 ready!(stream.poll_write_vectored(cx, &slices[..count]))?
@@ -75,19 +80,16 @@ impl WriteQueue {
             }
             self.advance(taken);
         }
-        self.chunks = VecDeque::new();
+        self.rest = VecDeque::new();
         stream.poll_flush(cx)
     }
 
     fn advance(&mut self, mut taken: usize) {
         self.written += taken as u64;
-        while let Some(front) = self.chunks.front_mut() {
-            if taken < front.len() {
-                front.advance(taken);
-                return;
-            }
-            taken -= front.len();
-            self.chunks.pop_front();
+        while taken >= self.first.len() && !self.first.is_empty() {
+            taken -= self.first.len();
+            self.first = self.rest.pop_front().unwrap_or_default();
         }
+        self.first.advance(taken.min(self.first.len()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::{Driver, reason_of};
+use super::{Driver, ROUND, reason_of};
 use crate::{
     CloseReason, Confirm, Transport,
     hub::{
@@ -22,41 +22,24 @@ pub(super) enum Question {
     Written(u64, Cursor),
 }
 
+/// Messages handed over under one lock.
+const BATCH: usize = 8;
+
 impl<T: Transport> Driver<'_, T> {
     /// Hands over what waits, asks for confirmation, and writes. Says whether anything moved.
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> bool {
-        let (hub, core) = (self.hub(), self.core());
-        let unsent = self.unsent();
-        let mut batch = Vec::new();
-        let (ending, hungry, writable) = {
-            let mut slot = core.slot.lock();
-            slot.set_unsent(unsent);
-            slot.take(self.max_unsent().saturating_sub(unsent), &mut batch);
-            (
-                slot.take_ending(),
-                slot.is_hungry(hub.settings.backlog),
-                slot.take_writable(hub.settings.backlog),
-            )
-        };
-        if let Some(waker) = writable {
-            waker.wake();
-        }
-        if let Some(reason) = ending {
-            self.end(reason);
-            return true;
-        }
-        if hungry {
-            let mut fx = Effects::default();
-            if let Some(mut state) = core.user.lock() {
-                state.feed(hub, core, &mut fx);
+        let was_unsent = self.unsent() > 0;
+        let mut moved = false;
+        for _ in 0..ROUND / BATCH {
+            match self.hand_over() {
+                Ok(items) => moved |= items > 0,
+                Err(reason) => {
+                    self.end(reason);
+                    return true;
+                }
             }
-            fx.run(hub, Some(&core.user));
-        }
-        let moved = !batch.is_empty();
-        for item in batch {
-            if let Err(reason) = self.give(&item) {
-                self.end(reason);
-                return true;
+            if !self.core().slot.lock().has_output() {
+                break;
             }
         }
         if let Err(error) = self.ask() {
@@ -71,7 +54,7 @@ impl<T: Transport> Driver<'_, T> {
             return true;
         }
         let written = self.transport.as_ref().map_or(0, Transport::written);
-        if written > self.written || unsent == 0 {
+        if written > self.written || !was_unsent {
             self.written = written;
             self.last_written = self.now;
         }
@@ -83,6 +66,40 @@ impl<T: Transport> Driver<'_, T> {
             }
             _ => moved,
         }
+    }
+
+    /// Hands some of what waits to the transport, as far as it is not behind with writing. Returns how many items.
+    fn hand_over(&mut self) -> Result<usize, CloseReason> {
+        let (hub, core) = (self.hub(), self.core());
+        let unsent = self.unsent();
+        if unsent == 0 {
+            self.unkept = 0;
+        }
+        let mut batch = [const { None }; BATCH];
+        let (items, ending, hungry, writable) = {
+            let mut slot = core.slot.lock();
+            slot.set_unsent(unsent.min(self.unkept));
+            let items = slot.take(self.max_unsent().saturating_sub(unsent), &mut batch);
+            let backlog = hub.settings.backlog;
+            (items, slot.take_ending(), slot.is_hungry(backlog), slot.take_writable(backlog))
+        };
+        if let Some(waker) = writable {
+            waker.wake();
+        }
+        if let Some(reason) = ending {
+            return Err(reason);
+        }
+        if hungry {
+            let mut fx = Effects::default();
+            if let Some(mut state) = core.user.lock() {
+                state.feed(hub, core, &mut fx);
+            }
+            fx.run(hub, Some(&core.user));
+        }
+        for item in batch.iter().take(items).flatten() {
+            self.give(item)?;
+        }
+        Ok(items)
     }
 
     /// Gives one message to the transport, by way of the hooks.
@@ -112,8 +129,12 @@ impl<T: Transport> Driver<'_, T> {
                 return Ok(());
             }
         };
+        let bytes = frame.bytes().len();
         self.accepted = transport.start_send(Outgoing::Frame(frame)).map_err(|error| reason_of(&error))?;
-        self.given.advance(item.kept.unwrap_or_default());
+        match item.kept {
+            Some(at) => self.given.advance(at),
+            None => self.unkept += bytes,
+        }
         hub.hooks.after_send(session, replaced.as_ref().unwrap_or(message)).map_err(|_| CloseReason::Panicked)
     }
 

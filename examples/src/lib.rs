@@ -2,3 +2,9 @@
 
 pub mod chat;
 pub mod gateway;
+pub mod load;
+
+/// The server in the workspace's README, which has to compile.
+#[doc = include_str!("../../README.md")]
+#[cfg(doctest)]
+struct ReadmeDoctests;

@@ -1,1 +1,1 @@
-//! Joins the hubs of several nodes into one.
+#![doc = include_str!("../README.md")]

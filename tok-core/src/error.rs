@@ -7,7 +7,7 @@ use crate::{InvalidUid, queue::QueueError, relay::RelayError};
 /// Any error, as a cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// [`HubBuilder::build`](crate::HubBuilder::build) refused the configuration.
+/// A configuration is refused: by [`HubBuilder::build`](crate::HubBuilder::build), or by another builder of tok's.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -47,7 +47,7 @@ pub enum SendError {
     TooBig {
         /// Its size.
         bytes: usize,
-        /// The hub's `max_message`.
+        /// The hub's `max_outgoing`.
         limit: usize,
     },
     /// The TTL is over the longest that the clock can hold.

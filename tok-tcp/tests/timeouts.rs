@@ -62,7 +62,7 @@ async fn the_auth_timeout_covers_the_frame_and_the_authenticator() {
 async fn zero_is_no_auth_timeout() {
     let (near, mut far) = duplex(1024);
     let peer = async {
-        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        tokio::time::sleep(Duration::from_secs(86_400)).await; // sleep: the clock is paused
         far.write_all(b"\0\0\0\x01a").await.unwrap();
         let mut answer = [0; 20];
         far.read_exact(&mut answer).await.unwrap();

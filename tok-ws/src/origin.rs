@@ -7,7 +7,7 @@ use http::{HeaderMap, Uri, header};
 /// ```
 /// use tok_ws::Origins;
 ///
-/// let origins = Origins::list(["https://chat.example", "http://localhost:8080"])?;
+/// let origins = Origins::list(["https://chat.example", "http://localhost:8080"])?; // port: text only
 /// # let _ = origins;
 /// assert!(Origins::list(["chat.example"]).is_err());
 /// # Ok::<_, tok_ws::InvalidOrigin>(())
@@ -135,7 +135,7 @@ mod tests {
             ("chat.example", "http://chat.example", true),
             ("Chat.Example:443", "https://chat.example", true),
             ("chat.example:8080", "http://chat.example:8080", true),
-            ("[::1]:8080", "http://[::1]:8080", true),
+            ("[::1]:8080", "http://[::1]:8080", true), // port: text only
             ("chat.example", "http://chat.example:8080", false),
             ("chat.example:8080", "http://chat.example", false),
             ("chat.example:80", "https://chat.example", false),
@@ -156,11 +156,11 @@ mod tests {
 
     #[test]
     fn a_list_allows_what_it_names() {
-        let origins = Origins::list(["https://Chat.example", "http://localhost:8080"]).unwrap();
+        let origins = Origins::list(["https://Chat.example", "http://localhost:8080"]).unwrap(); // port: text only
         assert!(allows(&origins, "other", "https://chat.example:443"));
-        assert!(allows(&origins, "other", "http://localhost:8080"));
+        assert!(allows(&origins, "other", "http://localhost:8080")); // port: text only
         assert!(!allows(&origins, "chat.example", "http://chat.example"));
-        assert!(!allows(&origins, "localhost:8080", "null"));
+        assert!(!allows(&origins, "localhost:8080", "null")); // port: text only
         assert!(allows(&Origins::any(), "chat.example", "null"));
     }
 

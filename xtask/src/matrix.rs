@@ -39,6 +39,7 @@ pub(crate) const ROWS: &[Row] = &[
     only("tok-ws", &["tokio-tungstenite"]),
     only("tok-ws", &["async-tungstenite"]),
     only("tok-ws", &["tokio-websockets"]),
+    only("tok-ws", &["http2"]),
     only("tok-ws", &["tokio-tungstenite", "async-tungstenite"]),
     only("tok-ws", &["tokio-tungstenite", "tokio-websockets"]),
     only("tok-ws", &["async-tungstenite", "tokio-websockets"]),
@@ -50,6 +51,7 @@ pub(crate) const ROWS: &[Row] = &[
     only("examples", &["async-tungstenite"]),
     only("examples", &["tokio-websockets"]),
     only("examples", &["smol"]),
+    all("examples"),
 ];
 
 impl Row {

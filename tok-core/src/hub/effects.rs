@@ -61,15 +61,10 @@ pub(crate) struct Ticket(Mutex<(Option<Verdict>, Option<Waker>)>);
 type Verdict = Result<(), SendError>;
 
 impl Ticket {
-    pub(crate) fn settle(&self, result: Verdict) {
-        let waker = {
-            let mut ticket = self.0.lock();
-            ticket.0 = Some(result);
-            ticket.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    pub(crate) fn settle(&self, result: Verdict, fx: &mut Effects) {
+        let mut ticket = self.0.lock();
+        ticket.0 = Some(result);
+        fx.wake(ticket.1.take());
     }
 
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Verdict> {

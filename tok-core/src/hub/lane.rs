@@ -208,7 +208,7 @@ fn settle(
                 for entry in batch.iter().filter(|entry| entry.accepted) {
                     fx.report(user.uid(), Arc::clone(&entry.packet), Undelivered::NotKept);
                 }
-                state.refused(batch, || SendError::NotKept);
+                state.refused(batch, &mut fx, || SendError::NotKept);
             }
             Err(error) if admit == Admit::AlreadyAccepted => {
                 event!(ERROR, error = %error, "the queue cannot take messages that were accepted; trying again");
@@ -216,11 +216,11 @@ fn settle(
                 state.unsure = Some(batch.to_vec());
                 later = true;
             }
-            Err(QueueError::Full) => state.refused(batch, || SendError::Full),
+            Err(QueueError::Full) => state.refused(batch, &mut fx, || SendError::Full),
             Err(error) => {
                 event!(ERROR, error = %error, "the queue failed");
                 let shared = Arc::new(error);
-                state.refused(batch, || {
+                state.refused(batch, &mut fx, || {
                     SendError::Queue(QueueError::Unavailable(Box::new(Arc::clone(&shared))))
                 });
             }

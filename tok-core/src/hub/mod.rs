@@ -77,8 +77,8 @@ impl Hub {
         driver::serve(Arc::clone(&self.inner), device, transport)
     }
 
-    /// Whether a login of `device` would be accepted now. Listeners ask before they answer a login; [`serve`]
-    /// (Self::serve) decides.
+    /// Whether a login of `device` would be accepted now. Listeners ask before they answer a login;
+    /// [`serve`](Self::serve) decides.
     ///
     /// # Errors
     /// The refusal that the client is told: 400 for an unusable uid, 503 while draining or full.

@@ -280,7 +280,7 @@ impl State {
         for entry in self.log.remove_expired(hub.runtime.unix_time()) {
             self.lapse(entry.pos);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(()));
+                ticket.settle(Ok(()), fx);
             }
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
         }
@@ -368,7 +368,7 @@ impl State {
                 }
             }
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(()));
+                ticket.settle(Ok(()), fx);
             }
         }
         self.log.stored(batch, seqs);
@@ -381,12 +381,12 @@ impl State {
     }
 
     /// Messages will not be stored: their senders learn why.
-    pub(crate) fn refused(&mut self, batch: &[LogEntry], error: impl Fn() -> SendError) {
+    pub(crate) fn refused(&mut self, batch: &[LogEntry], fx: &mut Effects, error: impl Fn() -> SendError) {
         for entry in batch {
             self.log.remove(entry.pos);
             self.lapse(entry.pos);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Err(error()));
+                ticket.settle(Err(error()), fx);
             }
         }
     }

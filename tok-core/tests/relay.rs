@@ -69,7 +69,7 @@ async fn text(peer: &mut MemoryPeer) -> String {
 }
 
 /// Runs a test under several schedules.
-fn each_seed(test: impl AsyncFn(&Sim)) {
+fn each_seed(test: impl AsyncFn(&Sim) + Copy) {
     for seed in 0..50 {
         let sim = Sim::new(seed);
         if let Err(stopped) = sim.run(test(&sim)) {

@@ -156,6 +156,8 @@ struct Driver<'a, T> {
     handler_done: bool,
     /// The peer will send nothing more, for this reason. What it sent is handled first, and answered, until then.
     leaving: Option<(CloseReason, Instant)>,
+    /// The transport has said in this poll that nothing more is there, and will wake the task when there is.
+    nothing_to_read: bool,
 }
 
 impl<'a, T: Transport> Driver<'a, T> {
@@ -180,6 +182,7 @@ impl<'a, T: Transport> Driver<'a, T> {
             armed: None,
             handler_done: false,
             leaving: None,
+            nothing_to_read: false,
         }
     }
 
@@ -188,6 +191,8 @@ impl<'a, T: Transport> Driver<'a, T> {
         F: Future<Output = ()>,
     {
         self.now = self.hub().runtime.now();
+        self.core().slot.lock().resume();
+        self.nothing_to_read = false;
         let mut handler_waits = false;
         for _ in 0..ROUNDS {
             if self.core().aborted.load(Ordering::Acquire) {

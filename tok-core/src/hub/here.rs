@@ -20,7 +20,7 @@ impl Inner {
         let sessions = match delivery {
             Delivery::Now(message) => {
                 let Ok(packet) = self.packet(message.clone(), None) else { return 0 };
-                user.lock().map_or(0, |state| state.offer(self, &packet, &mut fx))
+                user.lock().and_then(|state| state.offer(self, &packet, &mut fx)).unwrap_or_default()
             }
             Delivery::Stored(seq) => user.lock().map_or(0, |mut state| {
                 state.log.raise_stored_tail(*seq);

@@ -102,8 +102,8 @@ impl Packet {
         }
     }
 
-    pub(crate) fn expires(&self) -> bool {
-        self.expires_at.is_some()
+    pub(crate) fn expires_at(&self) -> Option<u64> {
+        self.expires_at
     }
 
     pub(crate) fn is_expired(&self, now: u64) -> bool {

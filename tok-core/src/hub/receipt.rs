@@ -16,6 +16,7 @@ use crate::MessageId;
 pub struct Receipt {
     pub(crate) id: MessageId,
     pub(crate) sessions: usize,
+    pub(crate) offline: bool,
     pub(crate) stored: bool,
     pub(crate) place: Option<Place>,
 }
@@ -55,7 +56,7 @@ impl Receipt {
     /// Whether no session of the user was there.
     #[must_use]
     pub fn is_offline(&self) -> bool {
-        self.sessions == 0
+        self.offline
     }
 
     /// Waits until the message has ended: at the latest when its TTL runs out.

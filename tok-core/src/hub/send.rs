@@ -75,15 +75,14 @@ fn send_here(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Receipt, S
     let packet = hub.packet(message, None)?;
     let mut fx = Effects::default();
     let user = hub.registry.find(uid);
-    let sessions = match user.as_ref().and_then(|user| user.lock()) {
-        Some(state) => state.offer(hub, &packet, &mut fx),
-        None => 0,
-    };
+    let state = user.as_ref().and_then(|user| user.lock());
+    let taken = state.and_then(|state| state.offer(hub, &packet, &mut fx));
     fx.run(hub, user.as_ref());
-    if sessions == 0 && hub.relay.is_none() {
+    if taken.is_none() && hub.relay.is_none() {
         hub.hooks.undelivered(uid, packet.message(), Undelivered::Offline);
     }
-    Ok(Receipt { id: packet.message().id(), sessions, stored: false, place: None })
+    let (sessions, offline) = (taken.unwrap_or_default(), taken.is_none());
+    Ok(Receipt { id: packet.message().id(), sessions, offline, stored: false, place: None })
 }
 
 /// To whoever is online on any node, and nobody else.
@@ -92,8 +91,10 @@ async fn send_now(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Recei
     let mut receipt = send_here(hub, uid, message.clone())?;
     if let Some(relay) = &hub.relay {
         let elsewhere = relay.deliver(uid, &Delivery::Now(message.clone())).await;
-        receipt.sessions += elsewhere.map_err(SendError::Relay)?;
-        if receipt.sessions == 0 {
+        let elsewhere = elsewhere.map_err(SendError::Relay)?;
+        receipt.sessions += elsewhere;
+        receipt.offline &= elsewhere == 0;
+        if receipt.offline {
             hub.hooks.undelivered(uid, &message, Undelivered::Offline);
         }
     }
@@ -120,13 +121,15 @@ async fn send_kept(
     drop(packet);
     let place = |pos| Some(Place { hub: Arc::clone(hub), user: Arc::clone(&user), pos, expires_at });
     match append {
-        Ok(Append::Live { sessions, pos }) => Ok(Receipt { id, sessions, stored: false, place: place(pos) }),
+        Ok(Append::Live { sessions, pos }) => {
+            Ok(Receipt { id, sessions, offline: false, stored: false, place: place(pos) })
+        }
         Ok(Append::Storing { ticket, pos }) => {
             // From here on the place counts as a receipt, so that dropping this future cleans up.
             let place = place(pos);
             let result = poll_fn(|cx| ticket.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await;
             let sessions = user.lock().map_or(0, |state| state.live());
-            result.map(|()| Receipt { id, sessions, stored: true, place })
+            result.map(|()| Receipt { id, sessions, offline: sessions == 0, stored: true, place })
         }
         Err(error) => {
             user.retire_if_idle(hub);

@@ -34,11 +34,22 @@ pub(crate) struct Slot {
     /// Entries have to come from the queue before anything else of the log.
     pub(crate) wants_page: bool,
     /// Given and not acknowledged by the application; used only where it has to.
-    unacked: Option<VecDeque<(MessageId, Cursor)>>,
-    /// The session's task, when it waits.
+    unacked: Option<VecDeque<Unacked>>,
+    /// The session's task, and whether it waits: a task that runs finds by itself what it was given meanwhile.
     waker: Option<Waker>,
+    parked: bool,
     /// A handler that waits for room.
     writable: Option<Waker>,
+}
+
+/// A message that the application has yet to acknowledge.
+#[derive(Debug)]
+struct Unacked {
+    id: MessageId,
+    at: Cursor,
+    expires_at: Option<u64>,
+    /// Nobody will: the peer was not sent it.
+    passed_over: bool,
 }
 
 /// Something to write, and what of the log the session has been given once it is written.
@@ -120,7 +131,7 @@ impl Slot {
         self.hungry = false;
         self.wants_page = false;
         fx.wake(self.writable.take());
-        fx.wake(self.waker.take());
+        fx.wake(self.unpark());
     }
 
     /// Whether messages that were read may still be handled.
@@ -151,7 +162,9 @@ impl Slot {
     pub(crate) fn push_kept(&mut self, packet: &Arc<Packet>, at: Cursor) {
         self.fed.advance(at);
         if let Some(unacked) = &mut self.unacked {
-            unacked.push_back((packet.message().id(), at));
+            let id = packet.message().id();
+            let expires_at = packet.expires_at();
+            unacked.push_back(Unacked { id, at, expires_at, passed_over: false });
         }
         self.outbox_bytes += packet.cost();
         self.outbox.push_back(Item { packet: Arc::clone(packet), kept: Some(self.fed) });
@@ -268,8 +281,33 @@ impl Slot {
     /// The application acknowledges a message; returns what of the log that confirms.
     pub(crate) fn acknowledge(&mut self, id: MessageId) -> Option<Cursor> {
         let unacked = self.unacked.as_mut().filter(|_| self.live)?;
-        let index = unacked.iter().position(|(given, _)| *given == id)?;
-        unacked.drain(..=index).next_back().map(|(_, at)| at)
+        let index = unacked.iter().position(|given| given.id == id && !given.passed_over)?;
+        let last = unacked.drain(..=index).next_back().map(|given| given.at);
+        self.skip_passed_over().or(last)
+    }
+
+    /// A message was not sent to the peer after all. Returns what of the log that confirms.
+    pub(crate) fn pass_over(&mut self, id: MessageId) -> Option<Cursor> {
+        let given = self.unacked.as_mut()?.iter_mut().find(|given| given.id == id)?;
+        given.passed_over = true;
+        self.skip_passed_over()
+    }
+
+    /// Messages that expired unacknowledged have left the log, and take no place here either.
+    pub(crate) fn pass_over_expired(&mut self, now: u64) {
+        for given in self.unacked.iter_mut().flatten() {
+            given.passed_over |= given.expires_at.is_some_and(|at| at <= now);
+        }
+        self.skip_passed_over();
+    }
+
+    fn skip_passed_over(&mut self) -> Option<Cursor> {
+        let unacked = self.unacked.as_mut()?;
+        let mut last = None;
+        while unacked.front().is_some_and(|given| given.passed_over) {
+            last = unacked.pop_front().map(|given| given.at);
+        }
+        last
     }
 
     pub(crate) fn park(&mut self, waker: &Waker) {
@@ -277,9 +315,15 @@ impl Slot {
             Some(parked) if parked.will_wake(waker) => {}
             _ => self.waker = Some(waker.clone()),
         }
+        self.parked = true;
+    }
+
+    /// The task runs.
+    pub(crate) fn resume(&mut self) {
+        self.parked = false;
     }
 
     pub(crate) fn unpark(&mut self) -> Option<Waker> {
-        self.waker.take()
+        std::mem::take(&mut self.parked).then(|| self.waker.clone()).flatten()
     }
 }

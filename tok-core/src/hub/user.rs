@@ -286,12 +286,13 @@ impl State {
         }
     }
 
-    /// Offers a message that is not kept to every session, in the order of the log. Returns how many take it.
-    pub(crate) fn offer(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> usize {
+    /// Offers a message that is not kept to every session, in the order of the log. Returns how many take it, or
+    /// `None` if nobody is there.
+    pub(crate) fn offer(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> Option<usize> {
         let after = self.log.last_pos();
-        let mut taken = 0;
-        for session in &self.sessions {
-            taken += usize::from(session.offer(hub, packet, Some(after), fx));
+        let mut taken = None;
+        for session in self.sessions.iter().filter(|session| session.slot.lock().is_live()) {
+            *taken.get_or_insert(0) += usize::from(session.offer(hub, packet, Some(after), fx));
         }
         taken
     }
@@ -314,6 +315,8 @@ impl State {
             return;
         }
         let backlog = hub.settings.backlog;
+        let now = hub.runtime.unix_time();
+        slot.pass_over_expired(now);
         if self.log.has_stored_after(slot.fed.seq) {
             slot.behind = true;
             slot.wants_page = slot.has_room_for_kept(backlog);
@@ -322,7 +325,6 @@ impl State {
         }
         slot.wants_page = false;
         slot.hungry = false;
-        let now = hub.runtime.unix_time();
         let mut pushed = false;
         let mut stopped = None;
         for entry in self.log.after(slot.fed.pos) {
@@ -427,8 +429,9 @@ impl State {
     }
 
     pub(crate) fn wait(&mut self, pos: u64, waker: &Waker) {
-        self.waiters.retain(|(other, _)| *other != pos);
-        self.waiters.push((pos, waker.clone()));
+        if !self.waiters.iter().any(|(other, waiting)| *other == pos && waiting.will_wake(waker)) {
+            self.waiters.push((pos, waker.clone()));
+        }
     }
 
     pub(crate) fn drop_receipt(&mut self, pos: u64) {

@@ -18,7 +18,7 @@ impl<T: Transport> Driver<'_, T> {
             if !matches!(self.phase, Phase::Running) {
                 return true;
             }
-            if self.leaving.is_some() {
+            if self.leaving.is_some() || self.nothing_to_read {
                 return count > 0;
             }
             let paused = {
@@ -34,7 +34,10 @@ impl<T: Transport> Driver<'_, T> {
                 self.heard();
             }
             let Some(transport) = &mut self.transport else { return false };
-            let Poll::Ready(arrival) = transport.poll_recv(cx) else { return count > 0 };
+            let Poll::Ready(arrival) = transport.poll_recv(cx) else {
+                self.nothing_to_read = true;
+                return count > 0;
+            };
             self.take(arrival);
         }
         true

@@ -107,9 +107,8 @@ impl<T: Transport> Driver<'_, T> {
         let (hub, session) = (self.hub(), self.session);
         let Some(transport) = &mut self.transport else { return Ok(()) };
         let message = item.packet.message();
-        if item.packet.expires() && item.packet.is_expired(hub.runtime.unix_time()) {
-            hub.hooks.undelivered(session.device().uid(), message, Undelivered::Expired);
-            self.given.advance(item.kept.unwrap_or_default());
+        if item.packet.expires_at().is_some() && item.packet.is_expired(hub.runtime.unix_time()) {
+            self.pass_over(item, Undelivered::Expired);
             return Ok(());
         }
         let framing = transport.framing();
@@ -123,9 +122,7 @@ impl<T: Transport> Driver<'_, T> {
                 frame
             }
             Sending::Refuse => {
-                hub.hooks.undelivered(session.device().uid(), message, Undelivered::Refused);
-                // It is passed over: what confirms the next message confirms this one too.
-                self.given.advance(item.kept.unwrap_or_default());
+                self.pass_over(item, Undelivered::Refused);
                 return Ok(());
             }
         };
@@ -136,6 +133,19 @@ impl<T: Transport> Driver<'_, T> {
             None => self.unkept += bytes,
         }
         hub.hooks.after_send(session, replaced.as_ref().unwrap_or(message)).map_err(|_| CloseReason::Panicked)
+    }
+
+    /// The peer is not sent a message: what confirms the next one confirms this one too.
+    fn pass_over(&mut self, item: &Item, why: Undelivered) {
+        let (hub, core) = (self.hub(), self.core());
+        let message = item.packet.message();
+        hub.hooks.undelivered(core.user.uid(), message, why);
+        let Some(at) = item.kept else { return };
+        self.given.advance(at);
+        let confirmed = core.slot.lock().pass_over(message.id());
+        if let Some(cursor) = confirmed {
+            self.confirm(cursor);
+        }
     }
 
     /// Puts a question behind what was given since the last, if none is open: its answer confirms all before it.

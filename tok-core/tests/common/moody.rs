@@ -1,0 +1,87 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tok_core::{
+    Epoch, Queue, Uid, async_trait,
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+    testkit::queue::ReferenceQueue,
+};
+use tokio::sync::Semaphore;
+
+/// A queue that fails, or takes its time, when it is told to.
+#[derive(Debug)]
+pub struct Moody {
+    inner: ReferenceQueue,
+    failing: AtomicBool,
+    gate: Semaphore,
+}
+
+impl Moody {
+    pub fn new(inner: ReferenceQueue) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            failing: AtomicBool::new(false),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+        })
+    }
+
+    pub fn fail(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// From now on operations wait until [`resume`](Self::resume).
+    pub fn pause(&self) {
+        self.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    pub fn resume(&self) {
+        self.gate.add_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// How many entries the user has.
+    pub async fn kept(&self, uid: &str) -> u64 {
+        self.inner.len(&uid.into()).await.unwrap()
+    }
+
+    async fn ready(&self) -> Result<(), QueueError> {
+        drop(self.gate.acquire().await);
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(QueueError::Unavailable("told to fail".into()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Queue for Moody {
+    async fn enqueue(&self, uid: &Uid, batch: &[Entry], admit: Admit) -> Result<Stored, QueueError> {
+        self.ready().await?;
+        self.inner.enqueue(uid, batch, admit).await
+    }
+
+    async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
+        self.ready().await?;
+        self.inner.peek(uid, after, limit).await
+    }
+
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+        self.ready().await?;
+        self.inner.ack(uid, upto, fence).await
+    }
+
+    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
+        self.ready().await?;
+        self.inner.len(uid).await
+    }
+
+    async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
+        self.ready().await?;
+        self.inner.sweep(now, budget).await
+    }
+
+    fn caps(&self) -> Caps {
+        self.inner.caps()
+    }
+}

@@ -1,0 +1,374 @@
+//! How sessions and the hub end, and that nothing is left of them.
+#![cfg(feature = "tokio")]
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::*;
+use tok_core::{
+    CloseReason, Device, Hub, Message, Outcome, SendError, Session, ShutdownReport,
+    rt::Runtime,
+    testkit::{Read, memory_pair},
+};
+use tokio::task::JoinHandle;
+
+fn shutdown(hub: &Hub, deadline: Duration) -> JoinHandle<ShutdownReport> {
+    let hub = hub.clone();
+    tokio::spawn(async move { hub.shutdown(deadline).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_of_an_empty_hub_is_done_at_once() {
+    let hub = keeping().build().unwrap();
+    let report = shutdown(&hub, secs(10));
+    settle().await;
+    assert!(report.is_finished());
+    assert_eq!(report.await.unwrap(), ShutdownReport::default());
+    assert!(hub.is_draining());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_refuses_logins() {
+    let hub = builder().build().unwrap();
+    let client = login(&hub, "alice").await;
+    let report = shutdown(&hub, secs(10));
+    settle().await;
+    assert_eq!(hub.admit(&Device::new("bob")).unwrap_err().status(), 503);
+    assert_eq!(login(&hub, "bob").await.closed().await, CloseReason::Draining);
+    // Nor does a login take the place of one that is still there.
+    assert_eq!(login(&hub, "alice").await.closed().await, CloseReason::Draining);
+    assert_eq!(client.closed().await, CloseReason::Draining);
+    assert_eq!(report.await.unwrap().sessions, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_stores_what_is_kept_and_refuses_the_rest() {
+    let queue = Moody::new(Default::default());
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    keep(&hub, "alice", "before").await;
+    client.expect(["before"]).await;
+    let report = shutdown(&hub, secs(10));
+    settle().await;
+    assert!(matches!(hub.send("alice", "not kept").await, Err(SendError::Draining)));
+    assert!(keep(&hub, "alice", "while").await.is_stored());
+    assert_eq!(client.closed().await, CloseReason::Draining);
+    let report = report.await.unwrap();
+    assert_eq!((report.sessions, report.forced, report.unstored), (1, 0, 0));
+    assert!(keep(&hub, "alice", "after").await.is_stored());
+    assert_eq!(queue.kept("alice").await, 3);
+    let next = builder().queue(queue).build().unwrap();
+    let mut client = login(&next, "alice").await;
+    assert_eq!(client.drain().await, ["before", "while", "after"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_spreads_its_closes_over_the_first_half() {
+    let hub = builder().build().unwrap();
+    let mut clients = Vec::new();
+    for n in 0..500 {
+        clients.push(login(&hub, &n.to_string()).await);
+    }
+    let report = shutdown(&hub, secs(10));
+    settle().await;
+    let mut left = vec![hub.stats().sessions];
+    for _ in 0..5 {
+        pass(secs(1)).await;
+        left.push(hub.stats().sessions);
+    }
+    assert!(left[0] > 450, "{left:?}");
+    assert!(left.windows(2).all(|pair| pair[0] > pair[1]), "{left:?}");
+    assert_eq!(left[5], 0);
+    for client in clients {
+        drop(client.peer);
+    }
+    assert_eq!(report.await.unwrap().sessions, 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handful_of_sessions_is_closed_at_once() {
+    let hub = builder().build().unwrap();
+    let mut clients = Vec::new();
+    for n in 0..20 {
+        clients.push(login(&hub, &n.to_string()).await);
+    }
+    let report = shutdown(&hub, secs(10));
+    settle().await;
+    for client in clients {
+        assert_eq!(client.closed().await, CloseReason::Draining);
+    }
+    settle().await;
+    assert!(report.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_running_handlers_and_their_messages_are_not_cut() {
+    let actor = Holding::new();
+    let hub = builder_of(actor.clone()).build().unwrap();
+    let client = login(&hub, "held").await;
+    client.send("one");
+    client.send("two");
+    settle().await;
+    let report = shutdown(&hub, secs(10));
+    pass(secs(8)).await;
+    assert!(!report.is_finished());
+    actor.release(2);
+    let report = report.await.unwrap();
+    assert_eq!((report.sessions, report.forced), (1, 0));
+    assert_eq!(actor.journal.lines(), ["begin one", "end one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_deadline_a_shutdown_cuts_off_who_is_not_done() {
+    let journal = Journal::default();
+    let notes = journal.clone();
+    let actor = Holding::new();
+    let hub = builder_of(actor.clone())
+        .queue(tok_queue::MemoryQueue::default())
+        .close(move |session, reason| notes.note(format!("{} {reason}", session.device().uid())))
+        .build()
+        .unwrap();
+    let stuck = login(&hub, "held").await;
+    stuck.send("one");
+    settle().await;
+    let fine = login(&hub, "fine").await;
+    let start = Clock.now();
+    let report = shutdown(&hub, secs(10));
+    assert_eq!(fine.closed().await, CloseReason::Draining);
+    let report = report.await.unwrap();
+    let took = Clock.now().saturating_since(start);
+    assert!((secs(10)..secs(11)).contains(&took), "{took:?}");
+    assert_eq!((report.sessions, report.forced), (1, 1));
+    assert_eq!(stuck.session.await.unwrap(), CloseReason::Draining);
+    // The handler was dropped where it waited.
+    assert_eq!(actor.journal.lines(), ["begin one"]);
+    assert_eq!(journal.lines(), ["fine drain", "held drain"]);
+    assert_eq!(hub.stats(), Default::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_close_delays_a_shutdown_by_the_close_timeout_at_most() {
+    let hub = builder().close_timeout(secs(3)).build().unwrap();
+    let client = login(&hub, "alice").await;
+    client.peer.vanish();
+    let start = Clock.now();
+    let report = hub.shutdown(secs(60)).await;
+    assert!(Clock.now().saturating_since(start) < secs(4));
+    assert_eq!((report.sessions, report.forced), (1, 0));
+    assert_eq!(client.session.await.unwrap(), CloseReason::Draining);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_waits_for_the_same_end() {
+    let hub = builder().build().unwrap();
+    let client = login(&hub, "alice").await;
+    let first = shutdown(&hub, secs(10));
+    settle().await;
+    let second = shutdown(&hub, secs(10));
+    settle().await;
+    assert!(!first.is_finished() && !second.is_finished());
+    assert_eq!(client.closed().await, CloseReason::Draining);
+    settle().await;
+    assert!(first.is_finished() && second.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failing_queue_does_not_take_is_counted() {
+    let queue = Moody::new(Default::default());
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    for n in numbers(0..7) {
+        keep(&hub, "alice", &n).await;
+    }
+    client.expect(numbers(0..7)).await;
+    queue.fail(true);
+    let report = shutdown(&hub, secs(10));
+    settle().await;
+    assert_eq!(client.closed().await, CloseReason::Draining);
+    assert_eq!(report.await.unwrap().unstored, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_queue_keeps_is_reported_when_a_shutdown_ends_its_session() {
+    let journal = Journal::default();
+    let notes = journal.clone();
+    let hub = builder().undelivered(move |_, _, why| notes.note(format!("{why:?}"))).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    for n in numbers(0..3) {
+        keep(&hub, "alice", &n).await;
+    }
+    client.expect(numbers(0..3)).await;
+    let report = shutdown(&hub, secs(10));
+    assert_eq!(client.closed().await, CloseReason::Draining);
+    assert_eq!(report.await.unwrap().forced, 0);
+    assert_eq!(journal.lines(), ["NotKept"; 3]);
+    assert_eq!(hub.stats(), Default::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_recovers_before_the_deadline_loses_nothing() {
+    let queue = Moody::new(Default::default());
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    for n in numbers(0..7) {
+        keep(&hub, "alice", &n).await;
+    }
+    client.expect(numbers(0..7)).await;
+    queue.fail(true);
+    let report = shutdown(&hub, secs(30));
+    pass(secs(1)).await;
+    assert_eq!(client.closed().await, CloseReason::Draining);
+    pass(secs(5)).await;
+    queue.fail(false);
+    assert_eq!(report.await.unwrap().unstored, 0);
+    assert_eq!(queue.kept("alice").await, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_sent_before_it_closed_is_handled_and_answered() {
+    let hub = builder().build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    for n in numbers(0..1000) {
+        client.send(&n);
+    }
+    client.peer.close();
+    client.expect(numbers(0..1000)).await;
+    assert_eq!(client.peer.recv().await, Read::End);
+    assert_eq!(client.session.await.unwrap(), CloseReason::PeerClosed);
+    assert_eq!(hub.stats(), Default::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_peer_gets_the_answers_of_slow_handlers() {
+    let actor = Holding::new();
+    let hub = builder_of(actor.clone()).build().unwrap();
+    let mut client = login(&hub, "held").await;
+    client.send("one");
+    client.send("two");
+    client.peer.close();
+    for text in ["one", "two"] {
+        pass(secs(1)).await;
+        actor.release(1);
+        assert_eq!(client.text().await, text);
+    }
+    assert_eq!(client.session.await.unwrap(), CloseReason::PeerClosed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_left_has_its_messages_handled_however_long_that_takes() {
+    let actor = Holding::new();
+    let hub = builder_of(actor.clone()).close_timeout(secs(3)).build().unwrap();
+    let client = login(&hub, "held").await;
+    client.send("one");
+    client.send("two");
+    client.peer.close();
+    pass(secs(60)).await;
+    // It does not count as online meanwhile.
+    assert_eq!(hub.stats().sessions, 0);
+    assert!(!client.session.is_finished());
+    actor.release(2);
+    assert_eq!(client.session.await.unwrap(), CloseReason::PeerClosed);
+    assert_eq!(actor.journal.lines(), ["begin one", "end one", "begin two", "end two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_the_connection_broke_is_handled() {
+    let actor = Holding::new();
+    let hub = builder_of(actor.clone()).build().unwrap();
+    let client = login(&hub, "held").await;
+    client.send("one");
+    client.send("two");
+    settle().await;
+    client.peer.reset();
+    settle().await;
+    assert_eq!(hub.stats().sessions, 0);
+    actor.release(2);
+    assert_eq!(client.session.await.unwrap(), CloseReason::Disconnected);
+    assert_eq!(actor.journal.lines(), ["begin one", "end one", "begin two", "end two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_and_its_messages_that_are_there_at_once_are_served() {
+    let hub = builder().build().unwrap();
+    let (transport, mut peer) = memory_pair(BUFFER, true);
+    peer.send("one");
+    peer.close();
+    assert_eq!(hub.serve(Device::new("alice"), transport).await, CloseReason::PeerClosed);
+    assert_eq!(text(peer.recv().await), "one");
+    assert_eq!(peer.recv().await, Read::End);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_serves_future_ends_the_session_and_keeps_what_is_kept() {
+    let hub = keeping().build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    let receipt = keep(&hub, "alice", "one").await;
+    client.expect(["one"]).await;
+    client.session.abort();
+    assert_eq!(client.peer.recv().await, Read::End);
+    settle().await;
+    assert!(!hub.is_online("alice").await.unwrap());
+    assert_eq!(hub.stats().sessions, 0);
+    let mut again = login(&hub, "alice").await;
+    assert_eq!(again.drain().await, ["one"]);
+    assert_eq!(receipt.outcome().await, Outcome::Confirmed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_lives_while_a_session_does_and_is_gone_afterwards() {
+    let alive = Arc::new(());
+    let held = Arc::clone(&alive);
+    let actor = Act(move |session: Session, message: Message| {
+        let _held = &held;
+        let _ = session.send(message);
+        std::future::ready(())
+    });
+    let hub = builder_of(actor).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    drop(hub);
+    settle().await;
+    client.send("one");
+    assert_eq!(client.text().await, "one");
+    client.leave().await;
+    settle().await;
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_handle_that_outlives_its_session_does_nothing() {
+    let journal = Journal::default();
+    let (open, notes) = (Arc::new(std::sync::OnceLock::new()), journal.clone());
+    let kept = Arc::clone(&open);
+    let hub = keeping()
+        .open(move |session| drop(kept.set(session.clone())))
+        .undelivered(move |_, message, why| notes.note(format!("{why:?} {}", message.as_text().unwrap())))
+        .build()
+        .unwrap();
+    login(&hub, "alice").await.leave().await;
+    let session = open.get().unwrap();
+    assert!(!session.is_open());
+    session.send("late").unwrap();
+    session.close(CloseReason::Kicked);
+    session.writable().await;
+    assert!(session.join("room").is_err());
+    assert_eq!(session.leave("room"), 0);
+    assert!(!session.ack(tok_core::MessageId::from_u128(1)));
+    assert_eq!(hub.stats(), Default::default());
+    assert_eq!(journal.lines(), Vec::<String>::new());
+}
+
+/// A connection's task is one future: what it takes is what an idle connection costs at least.
+#[tokio::test]
+async fn a_sessions_future_is_small() {
+    let hub = builder().build().unwrap();
+    let (transport, _peer) = memory_pair(BUFFER, true);
+    let size = size_of_val(&hub.serve(Device::new("alice"), transport));
+    // 576 when this was written.
+    assert!(size <= 640, "{size} bytes");
+}

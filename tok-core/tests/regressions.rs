@@ -1,0 +1,96 @@
+//! Faults that were found once and must not come back.
+#![cfg(feature = "tokio")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::*;
+use tok_core::{Confirm, Device, Outcome, Overflow, Sending};
+
+/// The second who asked took the first one's place, and the first slept until the TTL.
+#[tokio::test(start_paused = true)]
+async fn a_receipt_can_be_asked_by_several() {
+    let hub = keeping().build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    let receipt = Arc::new(keep(&hub, "alice", "one").await);
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let receipt = Arc::clone(&receipt);
+        waiting.push(tokio::spawn(async move { receipt.outcome().await }));
+    }
+    settle().await;
+    client.peer.answer(1);
+    settle().await;
+    for waiting in waiting {
+        assert!(waiting.is_finished());
+        assert_eq!(waiting.await.unwrap(), Outcome::Confirmed);
+    }
+}
+
+/// A user who is online and whose session had no room was reported as offline.
+#[tokio::test(start_paused = true)]
+async fn what_overflows_is_not_reported_as_offline() {
+    let journal = Journal::default();
+    let notes = journal.clone();
+    let hub = builder()
+        .max_backlog(1000)
+        .overflow(Overflow::Refuse)
+        .undelivered(move |_, _, why| notes.note(format!("{why:?}")))
+        .build()
+        .unwrap();
+    let _client = login_with(&hub, Device::new("alice"), 1).await;
+    for n in 0..3 {
+        let _ = hub.send("alice", format!("{n}{}", "x".repeat(900))).await.unwrap();
+        settle().await;
+    }
+    assert!(hub.is_online("alice").await.unwrap());
+    assert_eq!(journal.lines(), ["Dropped"]);
+}
+
+/// A refused message waited for an acknowledgement that nobody could give, and filled the window.
+#[tokio::test(start_paused = true)]
+async fn refused_messages_hold_nothing_back_where_the_application_acknowledges() {
+    let queue = tok_queue::MemoryQueue::builder().max_messages(5000).build().unwrap();
+    let hub = builder()
+        .queue(queue)
+        .confirm(Confirm::Acknowledged)
+        .before_send(|_, message| match message.as_text() {
+            Some("spam") => Sending::Refuse,
+            _ => Sending::Pass,
+        })
+        .build()
+        .unwrap();
+    let mut client = login(&hub, "alice").await;
+    for _ in 0..1100 {
+        keep(&hub, "alice", "spam").await;
+    }
+    keep(&hub, "alice", "real").await;
+    assert_eq!(client.drain().await, ["real"]);
+}
+
+/// BUG 3, the same cause: "counts as confirmed there", but it never is.
+#[tokio::test(start_paused = true)]
+async fn a_refused_message_alone_leaves_the_log_where_the_application_acknowledges() {
+    let hub = keeping().confirm(Confirm::Acknowledged).before_send(|_, _| Sending::Refuse).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    let receipt = keep(&hub, "alice", "spam").await;
+    assert_eq!(client.drain().await, [""; 0]);
+    assert_eq!(now_or_never(receipt.outcome()), Some(Outcome::Confirmed));
+}
+
+/// Messages that expired unacknowledged were gone from the log, and still filled the window.
+#[tokio::test(start_paused = true)]
+async fn expired_messages_hold_nothing_back_where_the_application_acknowledges() {
+    let queue = tok_queue::MemoryQueue::builder().max_messages(5000).build().unwrap();
+    let hub = builder().queue(queue).confirm(Confirm::Acknowledged).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    for n in numbers(0..1024) {
+        let _ = hub.send("alice", n).ttl(secs(5)).await.unwrap();
+    }
+    client.drain().await;
+    pass(secs(10)).await;
+    keep(&hub, "alice", "real").await;
+    assert_eq!(client.drain().await, ["real"]);
+}

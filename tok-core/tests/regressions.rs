@@ -70,7 +70,7 @@ async fn refused_messages_hold_nothing_back_where_the_application_acknowledges()
     assert_eq!(client.drain().await, ["real"]);
 }
 
-/// BUG 3, the same cause: "counts as confirmed there", but it never is.
+/// The same when nothing else was sent.
 #[tokio::test(start_paused = true)]
 async fn a_refused_message_alone_leaves_the_log_where_the_application_acknowledges() {
     let hub = keeping().confirm(Confirm::Acknowledged).before_send(|_, _| Sending::Refuse).build().unwrap();

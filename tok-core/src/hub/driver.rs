@@ -218,8 +218,11 @@ impl<'a, T: Transport> Driver<'a, T> {
             progress |= self.run_handler(cx, handler.as_mut(), &mut handler_waits);
             progress |= self.leave();
             progress |= self.keep_time();
-            if !progress && self.park(cx) {
-                return Poll::Pending;
+            if !progress {
+                if self.park(cx) {
+                    return Poll::Pending;
+                }
+                self.now = self.hub().runtime.now();
             }
         }
         cx.waker().wake_by_ref();
@@ -350,10 +353,11 @@ impl<'a, T: Transport> Driver<'a, T> {
     /// Registers the task to be woken by whoever has something for it. False if somebody has already.
     fn park(&self, cx: &Context<'_>) -> bool {
         let backlog = self.hub().settings.backlog;
-        let can_write = matches!(self.phase, Phase::Running) && self.unsent() < self.max_unsent();
+        let running = matches!(self.phase, Phase::Running);
+        let can_write = self.unsent() < self.max_unsent();
         let mut slot = self.core().slot.lock();
-        let busy = matches!(self.phase, Phase::Running)
-            && (slot.is_ending() || can_write && (slot.has_output() || slot.is_hungry(backlog)));
+        let given = slot.is_ending() || can_write && (slot.has_output() || slot.is_hungry(backlog));
+        let busy = slot.take_roused() || running && given;
         if !busy {
             slot.park(cx.waker());
         }

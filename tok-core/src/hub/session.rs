@@ -212,7 +212,7 @@ impl Core {
     }
 
     pub(crate) fn wake(&self) {
-        let waker = self.slot.lock().unpark();
+        let waker = self.slot.lock().rouse();
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -38,6 +38,8 @@ pub(crate) struct Slot {
     /// The session's task, and whether it waits: a task that runs finds by itself what it was given meanwhile.
     waker: Option<Waker>,
     parked: bool,
+    /// The task ran when it was to look at the time, or was cut off: it looks again before it waits.
+    roused: bool,
     /// A handler that waits for room.
     writable: Option<Waker>,
 }
@@ -316,6 +318,16 @@ impl Slot {
             _ => self.waker = Some(waker.clone()),
         }
         self.parked = true;
+    }
+
+    /// As [`unpark`](Self::unpark), for what a task that runs may have looked at already.
+    pub(crate) fn rouse(&mut self) -> Option<Waker> {
+        self.roused |= !self.parked;
+        self.unpark()
+    }
+
+    pub(crate) fn take_roused(&mut self) -> bool {
+        std::mem::take(&mut self.roused)
     }
 
     /// The task runs.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::cmd::run_cargo;
 use crate::matrix::ROWS;
 use crate::workspace::Workspace;
-use crate::{test_matrix, tidy};
+use crate::{autobahn, browser, test_matrix, tidy};
 
 /// One command of cargo with a name for the summary.
 struct Step {
@@ -49,11 +49,23 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     let mut closing_line = None;
     if !skip_matrix {
         let begin = Instant::now();
+        // Before the long part: rows of the matrix need it.
+        let passed = browser::install().inspect_err(|error| println!("error: {error:#}")).is_ok();
+        report(&mut ended, Ended { name: "browser installed".to_owned(), passed, elapsed: begin.elapsed() });
+
+        let begin = Instant::now();
         let matrix = test_matrix::run_rows(workspace, ROWS, false)?;
         let passed = matrix.passed();
         report(&mut ended, Ended { name: "test-matrix".to_owned(), passed, elapsed: begin.elapsed() });
         closing_line = Some(matrix.closing_line());
     }
+
+    let begin = Instant::now();
+    let passed = autobahn::run(workspace, &[]).unwrap_or_else(|error| {
+        println!("error: {error:#}");
+        false
+    });
+    report(&mut ended, Ended { name: "autobahn".to_owned(), passed, elapsed: begin.elapsed() });
 
     println!("{}", summary(&ended));
     if let Some(line) = closing_line {

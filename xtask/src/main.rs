@@ -1,5 +1,8 @@
 //! The one entry for people and CI: `cargo xtask COMMAND`. One file per command.
 
+mod autobahn;
+mod bench;
+mod browser;
 mod ci;
 mod cmd;
 mod matrix;
@@ -16,8 +19,14 @@ use crate::workspace::Workspace;
 /// Every command and what its help line says. `ARCHITECTURE.md` may name only these as enforcers.
 const COMMANDS: &[(&str, &str)] = &[
     ("test-matrix", "[--list] [--only SUBSTRING]... [--quiet]  test every package under every feature set"),
+    ("autobahn", "[--engine NAME]...  run the Autobahn cases against every WebSocket engine"),
+    ("browser", "run the chat's page in Chromium, which is installed if it is missing and may be"),
     ("tidy", "check the repository's own rules"),
-    ("ci", "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, test-matrix"),
+    ("ci", "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, test-matrix, autobahn"),
+    (
+        "bench",
+        "[--quick] [--curves] [--engine NAME]... [--scenario NAME]... [--server ADDR [--pid PID]]  measure the gateway",
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -37,8 +46,11 @@ fn dispatch(args: &[String]) -> Result<bool> {
     let Some((command, args)) = args.split_first() else { bail!("no command given\n{}", help()) };
     match command.as_str() {
         "test-matrix" => test_matrix::run(&Workspace::load()?, args),
+        "autobahn" => autobahn::run(&Workspace::load()?, args),
+        "browser" => browser::run(&Workspace::load()?, args),
         "tidy" => tidy::run(&Workspace::load()?, args),
         "ci" => ci::run(&Workspace::load()?, args),
+        "bench" => bench::run(&Workspace::load()?, args),
         "help" | "--help" | "-h" => {
             println!("{}", help());
             Ok(true)

@@ -1,6 +1,8 @@
 //! The one list of what is tested under which features. `cargo xtask tidy` fails when it and the manifests
 //! disagree: each package needs a row without features, one for each of its features alone and one for all.
 
+use crate::browser;
+
 /// One line of the matrix: a package and the features it is tested with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -47,10 +49,10 @@ pub(crate) const ROWS: &[Row] = &[
     default("tok-ws"),
     none("tok-cluster"),
     none("examples"),
-    default("examples"),
     only("examples", &["async-tungstenite"]),
     only("examples", &["tokio-websockets"]),
     only("examples", &["smol"]),
+    only("examples", &[browser::FEATURE]),
     all("examples"),
 ];
 
@@ -64,6 +66,15 @@ impl Row {
             Features::Default => "default".to_owned(),
         };
         format!("{}/{features}", self.package)
+    }
+
+    /// Whether it has tests that need a browser.
+    pub(crate) fn needs_browser(&self) -> bool {
+        match self.features {
+            Features::All => self.package == "examples",
+            Features::Only(names) => names.contains(&browser::FEATURE),
+            Features::None | Features::Default => false,
+        }
     }
 
     /// The arguments that select the package and its features. One package at a time: cargo unifies the features

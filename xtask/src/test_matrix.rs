@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::browser;
 use crate::cmd::run_cargo;
 use crate::matrix::{ROWS, Row};
 use crate::workspace::Workspace;
@@ -147,6 +148,17 @@ impl Options {
 }
 
 fn run_row(workspace: &Workspace, row: &Row) -> Result<RowReport> {
+    if row.needs_browser()
+        && let Err(error) = browser::install()
+    {
+        let failure = Some(format!("{error:#}"));
+        return Ok(RowReport {
+            name: row.name(),
+            counts: Counts::default(),
+            elapsed: Duration::ZERO,
+            failure,
+        });
+    }
     let select = row.cargo_args();
     let mut args = vec!["test", "--no-fail-fast"];
     args.extend(select.iter().map(String::as_str));

@@ -39,6 +39,11 @@ impl RawWs {
         let mut stream = within("a connection", TcpStream::connect(addr)).await.unwrap();
         let request = request(&format!("/ws?{query}"), "");
         within("room to write", stream.write_all(request.as_bytes())).await.unwrap();
+        Self::accepted(stream).await
+    }
+
+    /// Takes the answer to a request that was sent.
+    pub(crate) async fn accepted(mut stream: TcpStream) -> Self {
         assert_eq!(read_status(&mut stream).await, 101);
         Self(stream)
     }

@@ -68,6 +68,20 @@ impl Row {
         format!("{}/{features}", self.package)
     }
 
+    /// What the row's tests run the gateway with: the same checks on every engine and on both runtimes.
+    pub(crate) fn envs(&self) -> &'static [(&'static str, &'static str)] {
+        match (self.package, self.features) {
+            ("examples", Features::Only(["async-tungstenite"])) => {
+                &[("TOK_GATEWAY", "--engine async-tungstenite")]
+            }
+            ("examples", Features::Only(["tokio-websockets"])) => {
+                &[("TOK_GATEWAY", "--engine tokio-websockets")]
+            }
+            ("examples", Features::Only(["smol"])) => &[("TOK_GATEWAY", "--runtime smol")],
+            _ => &[],
+        }
+    }
+
     /// Whether it has tests that need a browser.
     pub(crate) fn needs_browser(&self) -> bool {
         match self.features {

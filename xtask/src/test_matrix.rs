@@ -162,7 +162,7 @@ fn run_row(workspace: &Workspace, row: &Row) -> Result<RowReport> {
     let select = row.cargo_args();
     let mut args = vec!["test", "--no-fail-fast"];
     args.extend(select.iter().map(String::as_str));
-    let outcome = run_cargo(workspace, &format!("test {}", row.name()), &args, &[])?;
+    let outcome = run_cargo(workspace, &format!("test {}", row.name()), &args, row.envs())?;
     let counts = Counts::read(&outcome.output);
     let failure = judge(outcome.success, counts);
     if failure.is_some() {

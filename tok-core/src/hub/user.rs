@@ -291,8 +291,12 @@ impl State {
     pub(crate) fn offer(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> Option<usize> {
         let after = self.log.last_pos();
         let mut taken = None;
-        for session in self.sessions.iter().filter(|session| session.slot.lock().is_live()) {
-            *taken.get_or_insert(0) += usize::from(session.offer(hub, packet, Some(after), fx));
+        for session in &self.sessions {
+            let takes = session.offer(hub, packet, Some(after), fx);
+            // One that this message ended as slow is not there any more.
+            if takes || session.slot.lock().is_live() {
+                *taken.get_or_insert(0) += usize::from(takes);
+            }
         }
         taken
     }

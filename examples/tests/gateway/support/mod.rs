@@ -37,6 +37,11 @@ pub(crate) struct Gateway {
     ended: oneshot::Receiver<ShutdownReport>,
 }
 
+/// Flags that every gateway of a run is started with: the matrix runs these tests on each engine and runtime.
+pub(crate) fn under() -> String {
+    std::env::var("TOK_GATEWAY").unwrap_or_default()
+}
+
 impl Gateway {
     /// Both listeners, and these flags.
     pub(crate) async fn start(flags: &str) -> Self {
@@ -46,7 +51,7 @@ impl Gateway {
     /// These flags alone.
     pub(crate) async fn with(flags: &str) -> Self {
         // Two workers: the test has other processors to think of.
-        let args = format!("--workers 2 {flags}");
+        let args = format!("--workers 2 {} {flags}", under());
         let flags = match Flags::parse(args.split_whitespace().map(OsString::from)) {
             Ok(Command::Serve(flags)) => flags,
             other => panic!("{other:?}"),

@@ -71,6 +71,7 @@ impl Process {
 
 fn command(flags: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .args(super::under().split_whitespace())
         .args(flags.split_whitespace())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -6,7 +6,10 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use tok_core::{Confirm, Device, Outcome, Overflow, Sending};
+use tok_core::{
+    Actor, CloseReason, Confirm, Device, Hub, Message, Outcome, Overflow, Sending, Session, async_trait, rt,
+    testkit::{Read, memory_pair},
+};
 
 /// The second who asked took the first one's place, and the first slept until the TTL.
 #[tokio::test(start_paused = true)]
@@ -93,4 +96,28 @@ async fn expired_messages_hold_nothing_back_where_the_application_acknowledges()
     pass(secs(10)).await;
     keep(&hub, "alice", "real").await;
     assert_eq!(client.drain().await, ["real"]);
+}
+
+/// The answer to a client that sent and closed at once, before the queue had said that nothing waits for it, was lost.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_at_once_still_gets_its_own_message_back() {
+    let echo = Hub::builder(ToSelf).runtime(rt::Tokio).queue(tok_queue::MemoryQueue::new()).build().unwrap();
+    let (transport, mut peer) = memory_pair(64 * 1024, true);
+    peer.send("one");
+    peer.send("two");
+    peer.close();
+    let session = tokio::spawn(echo.serve(Device::new("alice"), transport));
+    for expected in ["one", "two"] {
+        assert!(matches!(peer.recv().await, Read::Message(message) if message.as_text() == Some(expected)));
+    }
+    assert_eq!(session.await.unwrap(), CloseReason::PeerClosed);
+}
+
+struct ToSelf;
+
+#[async_trait]
+impl Actor for ToSelf {
+    async fn on_receive(&self, session: &Session, message: Message) {
+        session.hub().send(session.device().uid(), message).await.unwrap();
+    }
 }

@@ -303,7 +303,7 @@ impl<'a, T: Transport> Driver<'a, T> {
             let inbox = self.core().inbox.lock();
             self.handler_done || (inbox.len() == 0 && !inbox.handling)
         };
-        let answered = handled && !self.core().slot.lock().has_output();
+        let answered = handled && !self.core().slot.lock().owes();
         if answered {
             self.end(reason);
         }

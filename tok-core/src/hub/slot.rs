@@ -260,6 +260,11 @@ impl Slot {
         !self.outbox.is_empty()
     }
 
+    /// Whether anything waits that is not kept, or is on its way to the transport.
+    pub(crate) fn owes(&self) -> bool {
+        self.has_output() || !self.held.is_empty()
+    }
+
     /// Whether the log has more for it and it has room.
     pub(crate) fn is_hungry(&self, backlog: Backlog) -> bool {
         self.hungry && self.has_room_for_kept(backlog) && self.outbox_bytes <= backlog.kept_bytes() / 2

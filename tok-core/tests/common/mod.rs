@@ -60,11 +60,11 @@ impl Runtime for Clock {
 
 /// Runs everything else until it waits. Paused time moves only when nothing else can.
 pub async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(1)).await; // sleep: the clock is paused
 }
 
 pub async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
+    tokio::time::sleep(time).await; // sleep: the clock is paused
 }
 
 /// What happened, in order.

@@ -77,7 +77,9 @@ impl Row {
             ("examples", Features::Only(["tokio-websockets"])) => {
                 &[("TOK_GATEWAY", "--engine tokio-websockets")]
             }
-            ("examples", Features::Only(["smol"])) => &[("TOK_GATEWAY", "--runtime smol")],
+            ("examples", Features::Only(["smol"])) => {
+                &[("TOK_GATEWAY", "--runtime smol --engine async-tungstenite")]
+            }
             _ => &[],
         }
     }

@@ -3,11 +3,15 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use common::*;
 use tok_core::{
-    Actor, CloseReason, Confirm, Device, Hub, Message, Outcome, Overflow, Sending, Session, async_trait, rt,
+    Actor, CloseReason, Confirm, Device, Hub, Message, Outcome, Overflow, Sending, Session, Stats,
+    async_trait, rt,
     testkit::{Read, memory_pair},
 };
 
@@ -119,5 +123,32 @@ struct ToSelf;
 impl Actor for ToSelf {
     async fn on_receive(&self, session: &Session, message: Message) {
         session.hub().send(session.device().uid(), message).await.unwrap();
+    }
+}
+
+/// What came right behind a login that was refused was handled all the same.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_refused_login_is_handled() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let hub = Hub::builder(Counting(Arc::clone(&handled))).runtime(rt::Tokio).build().unwrap();
+    for device in [Device::new(""), Device::new("x".repeat(256))] {
+        let (transport, mut peer) = memory_pair(64 * 1024, true);
+        peer.send("one");
+        peer.send("two");
+        let session = tokio::spawn(hub.serve(device, transport));
+        assert_eq!(peer.recv().await, Read::Close(CloseReason::Unauthorized));
+        peer.close();
+        assert_eq!(session.await.unwrap(), CloseReason::Unauthorized);
+    }
+    assert_eq!(handled.load(Ordering::SeqCst), 0);
+    assert_eq!(hub.stats(), Stats::default());
+}
+
+struct Counting(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Actor for Counting {
+    async fn on_receive(&self, _: &Session, _: Message) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }

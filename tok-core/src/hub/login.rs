@@ -83,6 +83,10 @@ pub(super) async fn login(
         let epoch = claimed.unwrap_or_else(|| hub.next_epoch());
         let core = Arc::new(Core::new(hub, Arc::clone(&user), device, class, connection, epoch));
         let attached = unusable.map_or_else(|| state.attach(hub, &core, &mut fx), Err);
+        if let Err(reason) = attached {
+            // Nothing of a refused login is handled, whatever came with it.
+            core.slot.lock().end(reason, &mut fx);
+        }
         drop(state);
         fx.run(hub, Some(&user));
         break (Session { core, hub: Arc::clone(hub) }, attached);

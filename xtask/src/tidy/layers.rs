@@ -35,6 +35,28 @@ pub(super) const TREE_RULES: &[TreeRule] = &[
     TreeRule { package: "tok-tcp", features: "smol", banned: &["tokio"] },
 ];
 
+/// WebSocket on smol: hyper needs tokio's channels, and nothing else of tokio may come with them.
+pub(super) const SMOL_PACKAGE: &str = "tok-ws";
+pub(super) const SMOL_FEATURES: &str = "async-tungstenite,smol";
+
+/// Reads what `cargo tree -e features --prefix none` printed: no feature of tokio but `sync` is on.
+pub(super) fn check_tokio_features(tree: &str) -> Vec<String> {
+    if !tree.contains(SMOL_PACKAGE) {
+        return vec![format!("cargo tree of {SMOL_PACKAGE} does not name it:\n{tree}")];
+    }
+    let mut found: Vec<&str> = tree
+        .lines()
+        .filter_map(|line| line.strip_prefix("tokio feature \"")?.split('"').next())
+        .filter(|feature| !["default", "sync"].contains(feature))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+        .iter()
+        .map(|feature| format!("{SMOL_PACKAGE} with {SMOL_FEATURES} turns on tokio's {feature}"))
+        .collect()
+}
+
 /// The published crates stand on tok-core and not on each other; tok-core stands on none of them. Applications
 /// (unpublished) may use all.
 pub(super) fn check_crates(packages: &[Package]) -> Vec<String> {
@@ -120,6 +142,15 @@ mod tests {
             errors,
             ["tok-core with no features pulls in hyper-util", "tok-core with no features pulls in tokio"]
         );
+    }
+
+    #[test]
+    fn more_of_tokio_than_its_channels_is_named() {
+        let clean = "tok-ws v0.1.0\ntokio feature \"default\"\ntokio feature \"sync\"\ntokio v1.54.1\n";
+        assert_eq!(check_tokio_features(clean), [""; 0]);
+        let errors = check_tokio_features(&format!("{clean}tokio feature \"rt\" (*)\n"));
+        assert_eq!(errors, ["tok-ws with async-tungstenite,smol turns on tokio's rt"]);
+        assert_eq!(check_tokio_features("").len(), 1);
     }
 
     #[test]

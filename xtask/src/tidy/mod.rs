@@ -61,6 +61,15 @@ fn check_trees(workspace: &Workspace) -> Result<Vec<String>> {
             errors.push(format!("cargo {}: {}", args.join(" "), outcome.output.trim()));
         }
     }
+    let (package, features) = (layers::SMOL_PACKAGE, layers::SMOL_FEATURES);
+    let args = ["tree", "-e", "features,normal", "--prefix", "none", "--no-default-features"];
+    let args = [&args[..], &["-p", package, "--features", features]].concat();
+    let outcome = run_cargo(workspace, &format!("tree {package}"), &args, &[])?;
+    if outcome.success {
+        errors.extend(layers::check_tokio_features(&outcome.output));
+    } else {
+        errors.push(format!("cargo {}: {}", args.join(" "), outcome.output.trim()));
+    }
     Ok(errors)
 }
 

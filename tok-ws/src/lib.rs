@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod engine;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 mod config;
 mod frame;

@@ -1,10 +1,16 @@
+use std::sync::Arc;
+
 use tok_core::transport::Outgoing;
-use tok_ws::{Guard, WsEngine};
+
+use crate::{Guard, engine::Engine};
 
 use super::support::{Conn, Got, LIMIT, close, frame, text};
 
 /// Whatever a client sends, in whatever portions, every engine gives the same and answers the same.
-pub(crate) fn engines_agree(engines: &[WsEngine]) {
+///
+/// # Panics
+/// When two differ, with the script on which they do.
+pub fn engines_agree(engines: &[Arc<dyn Engine>]) {
     let mut random = Random(7);
     for round in 0..3000 {
         let mut script: Vec<u8> = (0..=random.below(6)).flat_map(|_| piece(&mut random)).collect();
@@ -15,14 +21,20 @@ pub(crate) fn engines_agree(engines: &[WsEngine]) {
         let portion = [1, 3, 17, usize::MAX][random.below(4)];
         let mut first = None;
         for engine in engines {
-            let outcome = run(*engine, &script, portion);
-            let expected = first.get_or_insert_with(|| (*engine, run(*engine, &script, portion)));
-            assert_eq!(outcome, expected.1, "round {round}: {engine} is not as {}: {script:?}", expected.0);
+            let outcome = run(engine, &script, portion);
+            let expected = first.get_or_insert_with(|| (engine.name(), run(engine, &script, portion)));
+            assert_eq!(
+                outcome,
+                expected.1,
+                "round {round}: {} is not as {}: {script:?}",
+                engine.name(),
+                expected.0
+            );
         }
     }
 }
 
-fn run(engine: WsEngine, script: &[u8], portion: usize) -> (Vec<Got>, Vec<u8>) {
+fn run(engine: &Arc<dyn Engine>, script: &[u8], portion: usize) -> (Vec<Got>, Vec<u8>) {
     let mut conn = Conn::new(engine);
     conn.portion(portion);
     conn.peer(script);

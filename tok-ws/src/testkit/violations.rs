@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use tok_core::{CloseReason, transport::Outgoing};
-use tok_ws::WsEngine;
+
+use crate::engine::Engine;
 
 use super::support::{Conn, Got, LIMIT, bytes, close, frame, header, message, text};
 
-pub(crate) fn each_gets_its_code(engine: WsEngine) {
+pub fn each_gets_its_code(engine: &Arc<dyn Engine>) {
     use CloseReason::{BadText, Protocol, TooBig};
     let table: Vec<(&str, CloseReason, Vec<u8>)> = vec![
         ("unmasked", Protocol, vec![0x81, 2, b'h', b'i']),
@@ -62,7 +65,7 @@ pub(crate) fn each_gets_its_code(engine: WsEngine) {
     }
 }
 
-pub(crate) fn what_came_before_is_delivered(engine: WsEngine) {
+pub fn what_came_before_is_delivered(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.peer(&[text("one"), frame(0x89, b"p"), text("two"), vec![0x81, 0x00], text("three")].concat());
     let expected = [message("one"), Got::Alive, message("two"), Got::Error(CloseReason::Protocol)];

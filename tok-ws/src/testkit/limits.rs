@@ -1,17 +1,20 @@
+use std::sync::Arc;
+
 use tok_core::{CloseReason, Message};
-use tok_ws::WsEngine;
+
+use crate::engine::Engine;
 
 use super::support::{Conn, Got, LIMIT, bytes, frame, header, text};
 
 const TOO_BIG: Got = Got::Error(CloseReason::TooBig);
 
-pub(crate) fn a_message_of_the_limit_passes_and_one_more_byte_does_not(engine: WsEngine) {
+pub fn a_message_of_the_limit_passes_and_one_more_byte_does_not(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.peer(&frame(0x82, &bytes(LIMIT))).peer(&frame(0x82, &bytes(LIMIT + 1)));
     assert_eq!(conn.recv_all(), [Got::Message(Message::from(bytes(LIMIT))), TOO_BIG]);
 }
 
-pub(crate) fn a_header_alone_is_refused(engine: WsEngine) {
+pub fn a_header_alone_is_refused(engine: &Arc<dyn Engine>) {
     for len in [LIMIT + 1, 60 << 20, (1 << 62) + 5] {
         let mut conn = Conn::new(engine);
         // Without the mask: what tells the length is enough.
@@ -22,7 +25,7 @@ pub(crate) fn a_header_alone_is_refused(engine: WsEngine) {
     }
 }
 
-pub(crate) fn fragments_count_together(engine: WsEngine) {
+pub fn fragments_count_together(engine: &Arc<dyn Engine>) {
     let half = bytes(LIMIT / 2);
     let mut conn = Conn::new(engine);
     conn.peer(&frame(0x02, &half)).peer(&frame(0x00, &half)).peer(&frame(0x80, b""));
@@ -31,14 +34,14 @@ pub(crate) fn fragments_count_together(engine: WsEngine) {
     assert_eq!(conn.recv_all(), [TOO_BIG]);
 }
 
-pub(crate) fn control_frames_are_not_messages(engine: WsEngine) {
+pub fn control_frames_are_not_messages(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.peer(&frame(0x02, &bytes(LIMIT))).peer(&frame(0x89, &bytes(125))).peer(&frame(0x80, b""));
     assert_eq!(conn.recv_all(), [Got::Alive, Got::Message(Message::from(bytes(LIMIT)))]);
     assert_eq!(conn.frames(), [(0x8a, bytes(125))]);
 }
 
-pub(crate) fn empty_fragments_are_bounded(engine: WsEngine) {
+pub fn empty_fragments_are_bounded(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.peer(&frame(0x01, b""));
     for _ in 0..1000 {

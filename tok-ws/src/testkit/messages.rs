@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use tok_core::Message;
-use tok_ws::WsEngine;
+
+use crate::engine::Engine;
 
 use super::support::{Conn, Got, LIMIT, bytes, frame, message, text};
 
-pub(crate) fn sizes_come_through_whole(engine: WsEngine) {
+pub fn sizes_come_through_whole(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     for len in [0, 1, 125, 126, 4096, 4097, 65_535, 65_536, LIMIT] {
         let binary = bytes(len);
@@ -19,7 +22,7 @@ pub(crate) fn sizes_come_through_whole(engine: WsEngine) {
     }
 }
 
-pub(crate) fn bytes_may_come_in_any_portions(engine: WsEngine) {
+pub fn bytes_may_come_in_any_portions(engine: &Arc<dyn Engine>) {
     let long = "ä€".repeat(300);
     let script = [text("one"), frame(0x89, b"ping"), text(&long), frame(0x82, &bytes(700))].concat();
     for portion in [1, 2, 3, 5, 7, 64, 1000] {
@@ -32,7 +35,7 @@ pub(crate) fn bytes_may_come_in_any_portions(engine: WsEngine) {
     }
 }
 
-pub(crate) fn fragments_are_joined_and_pings_between_them_answered(engine: WsEngine) {
+pub fn fragments_are_joined_and_pings_between_them_answered(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     // The first and the last cut are inside a character.
     let parts = [&b"h\xc3"[..], b"\xa4", b"", b"llo \xe2\x82", b"\xac"];
@@ -45,7 +48,7 @@ pub(crate) fn fragments_are_joined_and_pings_between_them_answered(engine: WsEng
     assert_eq!(conn.frames(), [(0x8a, b"1".to_vec())]);
 }
 
-pub(crate) fn many_small_fragments_are_joined(engine: WsEngine) {
+pub fn many_small_fragments_are_joined(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     let whole = bytes(LIMIT);
     for (at, part) in whole.chunks(64).enumerate() {
@@ -55,14 +58,14 @@ pub(crate) fn many_small_fragments_are_joined(engine: WsEngine) {
     assert_eq!(conn.recv_all(), [Got::Message(Message::from(whole))]);
 }
 
-pub(crate) fn leftover_bytes_are_decoded(engine: WsEngine) {
+pub fn leftover_bytes_are_decoded(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::with_leftover(engine, &[text("early"), text("later")[..4].to_vec()].concat());
     assert_eq!(conn.recv_all(), [message("early")]);
     conn.peer(&text("later")[4..]);
     assert_eq!(conn.recv_all(), [message("later")]);
 }
 
-pub(crate) fn a_poll_given_up_loses_nothing(engine: WsEngine) {
+pub fn a_poll_given_up_loses_nothing(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     let mut got = Vec::new();
     // One byte a poll, and every poll but the last of a frame is given up.
@@ -75,7 +78,7 @@ pub(crate) fn a_poll_given_up_loses_nothing(engine: WsEngine) {
     assert_eq!(conn.frames(), [(0x8a, b"p".to_vec())]);
 }
 
-pub(crate) fn an_idle_connection_holds_no_engine(engine: WsEngine) {
+pub fn an_idle_connection_holds_no_engine(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     assert!(conn.is_idle());
     conn.peer(&text("one"));
@@ -95,7 +98,7 @@ pub(crate) fn an_idle_connection_holds_no_engine(engine: WsEngine) {
     assert_eq!(conn.frames(), [(0x8a, Vec::new())], "the answer is not dropped with the engine");
 }
 
-pub(crate) fn busy_connections_yield(engine: WsEngine) {
+pub fn busy_connections_yield(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     for _ in 0..1000 {
         conn.peer(&text("x"));

@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
 use tok_core::{Transport, transport::Outgoing};
-use tok_ws::WsEngine;
+
+use crate::engine::Engine;
 
 use super::support::{Conn, Got, frame, message, text};
 
@@ -12,7 +15,7 @@ fn barrier(conn: &mut Conn, number: u64) -> Vec<u8> {
     payload
 }
 
-pub(crate) fn barriers_come_back(engine: WsEngine) {
+pub fn barriers_come_back(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     assert!(conn.transport.confirms());
     for number in [0, 1, u64::MAX] {
@@ -24,7 +27,7 @@ pub(crate) fn barriers_come_back(engine: WsEngine) {
     }
 }
 
-pub(crate) fn barriers_that_were_not_sent_do_not(engine: WsEngine) {
+pub fn barriers_that_were_not_sent_do_not(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     let payload = barrier(&mut conn, 7);
     conn.start(Outgoing::Ping).unwrap();
@@ -39,7 +42,7 @@ pub(crate) fn barriers_that_were_not_sent_do_not(engine: WsEngine) {
     assert_eq!(conn.recv_all(), [Got::Barrier(7)]);
 }
 
-pub(crate) fn the_newest_of_several_barriers_answers_for_all(engine: WsEngine) {
+pub fn the_newest_of_several_barriers_answers_for_all(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     let first = barrier(&mut conn, 1);
     let second = barrier(&mut conn, 2);
@@ -47,7 +50,7 @@ pub(crate) fn the_newest_of_several_barriers_answers_for_all(engine: WsEngine) {
     assert_eq!(conn.recv_all(), [Got::Barrier(2), Got::Alive]);
 }
 
-pub(crate) fn each_ping_is_answered(engine: WsEngine) {
+pub fn each_ping_is_answered(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     let payloads: Vec<_> = (0..10).map(|number| format!("payload-{number}").into_bytes()).collect();
     for payload in &payloads {
@@ -58,7 +61,7 @@ pub(crate) fn each_ping_is_answered(engine: WsEngine) {
     assert_eq!(conn.frames(), expected, "written without a flush of the session's");
 }
 
-pub(crate) fn pings_that_nobody_reads_answers_to_stay_bounded(engine: WsEngine) {
+pub fn pings_that_nobody_reads_answers_to_stay_bounded(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.window(0);
     for number in 0..10_000_u32 {
@@ -76,7 +79,7 @@ pub(crate) fn pings_that_nobody_reads_answers_to_stay_bounded(engine: WsEngine) 
     assert_eq!(conn.frames(), [(0x8a, b"again".to_vec())]);
 }
 
-pub(crate) fn a_held_pong_goes_out_between_the_sessions_frames(engine: WsEngine) {
+pub fn a_held_pong_goes_out_between_the_sessions_frames(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.window(0);
     for number in 0..100_u8 {
@@ -94,7 +97,7 @@ pub(crate) fn a_held_pong_goes_out_between_the_sessions_frames(engine: WsEngine)
     assert!(frames.windows(3).any(|bytes| bytes == [0x8a, 1, 99]), "the newest answer waits for ever");
 }
 
-pub(crate) fn slow_readers_get_everything_in_order(engine: WsEngine) {
+pub fn slow_readers_get_everything_in_order(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.window(0);
     let mut expected = Vec::new();
@@ -118,7 +121,7 @@ pub(crate) fn slow_readers_get_everything_in_order(engine: WsEngine) {
     assert_eq!(conn.frames(), expected);
 }
 
-pub(crate) fn written_never_passes_what_was_taken(engine: WsEngine) {
+pub fn written_never_passes_what_was_taken(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.peer(&frame(0x89, b"before"));
     assert_eq!(conn.recv_all(), [Got::Alive]);

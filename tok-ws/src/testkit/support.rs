@@ -10,11 +10,11 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use crate::{WsConfig, WsTransport, engine::Engine};
 use tok_core::{
     CloseReason, Message, Transport,
     transport::{ByteStream, Incoming, Outgoing, TransportError},
 };
-use tok_ws::{WsConfig, WsEngine, WsTransport};
 
 pub(crate) const LIMIT: usize = 100_000;
 
@@ -95,12 +95,12 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(engine: WsEngine) -> Self {
+    pub(crate) fn new(engine: &Arc<dyn Engine>) -> Self {
         Self::with_leftover(engine, &[])
     }
 
-    pub(crate) fn with_leftover(engine: WsEngine, leftover: &[u8]) -> Self {
-        let config = Arc::new(WsConfig::new(engine.engine().unwrap(), LIMIT));
+    pub(crate) fn with_leftover(engine: &Arc<dyn Engine>, leftover: &[u8]) -> Self {
+        let config = Arc::new(WsConfig::new(Arc::clone(engine), LIMIT));
         let wire = Arc::new(Mutex::new(Wire { portion: usize::MAX, window: usize::MAX, ..Wire::default() }));
         let transport = WsTransport::new(Memory(Arc::clone(&wire)), config).with_leftover(leftover);
         Self { transport, wire, yields: 0 }

@@ -1,12 +1,15 @@
+use std::sync::Arc;
+
 use tok_core::{
     CloseReason,
     transport::{Outgoing, TransportError},
 };
-use tok_ws::WsEngine;
+
+use crate::engine::Engine;
 
 use super::support::{Conn, Got, close, frame, message, text};
 
-pub(crate) fn the_peers_close_is_answered_with_its_code(engine: WsEngine) {
+pub fn the_peers_close_is_answered_with_its_code(engine: &Arc<dyn Engine>) {
     let table =
         [(close(1000, ""), Some(1000)), (close(1001, "bye"), Some(1001)), (close(4999, ""), Some(4999))];
     for (script, code) in table.into_iter().chain([(frame(0x88, b""), None), (close(1014, "x"), Some(1014))])
@@ -26,7 +29,7 @@ pub(crate) fn the_peers_close_is_answered_with_its_code(engine: WsEngine) {
     }
 }
 
-pub(crate) fn our_close_waits_for_the_peers(engine: WsEngine) {
+pub fn our_close_waits_for_the_peers(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.send("bye");
     conn.start(Outgoing::Close(CloseReason::Sso)).unwrap();
@@ -45,7 +48,7 @@ pub(crate) fn our_close_waits_for_the_peers(engine: WsEngine) {
     assert_eq!(conn.raw(), b"");
 }
 
-pub(crate) fn after_a_violation_the_stream_is_drained_to_its_end(engine: WsEngine) {
+pub fn after_a_violation_the_stream_is_drained_to_its_end(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.peer(&[0x81, 0x00]).peer(&[0xff; 400_000]);
     assert_eq!(conn.recv(), Some(Got::Error(CloseReason::Protocol)));
@@ -57,7 +60,7 @@ pub(crate) fn after_a_violation_the_stream_is_drained_to_its_end(engine: WsEngin
     assert!(conn.yields > 0, "a flood does not hold the task");
 }
 
-pub(crate) fn a_violation_that_was_not_told_yet_ends_the_wait_for_a_close(engine: WsEngine) {
+pub fn a_violation_that_was_not_told_yet_ends_the_wait_for_a_close(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.peer(&text("one")).peer(&[0x81, 0x00]);
     assert_eq!(conn.recv(), Some(message("one")));
@@ -67,7 +70,7 @@ pub(crate) fn a_violation_that_was_not_told_yet_ends_the_wait_for_a_close(engine
     assert_eq!(conn.close_code(), Some(4001));
 }
 
-pub(crate) fn an_end_without_a_close_is_no_close(engine: WsEngine) {
+pub fn an_end_without_a_close_is_no_close(engine: &Arc<dyn Engine>) {
     for script in
         [text("x"), [text("x"), text("y")[..3].to_vec()].concat(), [text("x"), frame(0x01, b"y")].concat()]
     {
@@ -79,7 +82,7 @@ pub(crate) fn an_end_without_a_close_is_no_close(engine: WsEngine) {
     }
 }
 
-pub(crate) fn nothing_follows_a_close(engine: WsEngine) {
+pub fn nothing_follows_a_close(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.start(Outgoing::Close(CloseReason::Kicked)).unwrap();
     for out in [Outgoing::Ping, Outgoing::Barrier(1)] {
@@ -94,7 +97,7 @@ pub(crate) fn nothing_follows_a_close(engine: WsEngine) {
     assert_eq!(conn.close_code(), Some(4001));
 }
 
-pub(crate) fn codes_that_must_not_be_sent_are_not(engine: WsEngine) {
+pub fn codes_that_must_not_be_sent_are_not(engine: &Arc<dyn Engine>) {
     let mut conn = Conn::new(engine);
     conn.send("last");
     conn.start(Outgoing::Close(CloseReason::Disconnected)).unwrap();

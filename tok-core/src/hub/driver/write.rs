@@ -31,14 +31,16 @@ impl<T: Transport> Driver<'_, T> {
         let was_unsent = self.unsent() > 0;
         let mut moved = false;
         for _ in 0..ROUND / BATCH {
-            match self.hand_over() {
-                Ok(items) => moved |= items > 0,
+            let items = match self.hand_over() {
+                Ok(items) => items,
                 Err(reason) => {
                     self.end(reason);
                     return true;
                 }
-            }
-            if !self.core().slot.lock().has_output() {
+            };
+            moved |= items > 0;
+            // Less than a batch: nothing more waits, or the transport is behind.
+            if items < BATCH {
                 break;
             }
         }

@@ -25,6 +25,60 @@ impl Uid {
         &self.0
     }
 
+    /// The id spelled with `A-Z a-z 0-9 - _` alone, for where it becomes part of a name that others give a meaning: a
+    /// broker's subject, a key, a path. Different ids have different tokens, and [`from_token`](Self::from_token)
+    /// goes back. Other bytes than `A-Z a-z 0-9 -` become `_` and two hexadecimal digits, so a token has at most three
+    /// times the id's bytes.
+    ///
+    /// ```
+    /// use tok_core::Uid;
+    ///
+    /// assert_eq!(Uid::from("alice-7").to_token(), "alice-7");
+    /// assert_eq!(Uid::from("a.*").to_token(), "a_2e_2a");
+    /// ```
+    #[must_use]
+    pub fn to_token(&self) -> String {
+        const HEX: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+        let mut token = String::with_capacity(self.0.len());
+        for byte in self.0.bytes() {
+            if is_plain(byte) {
+                token.push(char::from(byte));
+            } else {
+                token.extend(['_', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+        token
+    }
+
+    /// The id of a token; `None` for what [`to_token`](Self::to_token) never makes.
+    #[must_use]
+    pub fn from_token(token: &str) -> Option<Self> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let mut id = Vec::with_capacity(token.len());
+        let mut bytes = token.bytes();
+        while let Some(byte) = bytes.next() {
+            if is_plain(byte) {
+                id.push(byte);
+                continue;
+            }
+            if byte != b'_' {
+                return None;
+            }
+            let byte = digit(bytes.next()?)? << 4 | digit(bytes.next()?)?;
+            // One spelling for each id, or two keys would be one user's.
+            if is_plain(byte) {
+                return None;
+            }
+            id.push(byte);
+        }
+        String::from_utf8(id).ok().map(Self::from)
+    }
+
     /// Says whether operations will accept this id.
     ///
     /// # Errors
@@ -36,6 +90,11 @@ impl Uid {
             Err(InvalidUid { bytes: self.0.len() })
         }
     }
+}
+
+/// Whether a byte stands for itself in a token.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
 /// The id is empty or longer than [`Uid::MAX_BYTES`].
@@ -118,5 +177,19 @@ mod tests {
     #[test]
     fn debug_escapes_control_characters() {
         assert_eq!(format!("{:?}", Uid::from("a\nb")), r#""a\nb""#);
+    }
+
+    #[test]
+    fn a_token_names_one_id_and_holds_nothing_that_a_broker_understands() {
+        let ids =
+            ["alice", "a.b", "a_b", "a_2eb", "*", ">", "a b", "../x", "\r\n", "Zo\u{eb}", "{a}:b", "\0"];
+        for id in ids.map(Uid::from) {
+            let token = id.to_token();
+            assert!(token.bytes().all(|byte| is_plain(byte) || byte == b'_'), "{token}");
+            assert_eq!(Uid::from_token(&token), Some(id));
+        }
+        for never_made in ["a.b", "_", "_2", "_2E", "_61", "_ff", "a_2e_", "\u{eb}"] {
+            assert_eq!(Uid::from_token(never_made), None, "{never_made}");
+        }
     }
 }

@@ -131,7 +131,10 @@ impl Node {
 
     /// Hands a message to the sessions of an audience here; returns how many take it.
     pub fn publish(&self, audience: &Audience, message: &Message) -> usize {
-        self.hub.upgrade().map_or(0, |hub| hub.publish_here(audience, message.clone()).unwrap_or_default())
+        let Some(hub) = self.hub.upgrade() else { return 0 };
+        let Ok((sessions, fx)) = hub.publish_here(audience, message.clone()) else { return 0 };
+        fx.run(&hub, None);
+        sessions
     }
 
     /// Fences and ends the user's sessions of `class` whose epoch is below `epoch`, and logins under way that claimed

@@ -1,13 +1,14 @@
 use std::{
     collections::VecDeque,
     fmt,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use tok_core::{
     Message,
-    transport::{ByteStream, Framing, Incoming, Outgoing, Transport, TransportError, WriteQueue},
+    transport::{ByteStream, Framing, Incoming, Outgoing, Transport, TransportError, WriteNow, WriteQueue},
 };
 
 use crate::frame::{Decoder, FRAMING, HEAD};
@@ -205,6 +206,9 @@ impl<S: ByteStream> Transport for TcpTransport<S> {
             Outgoing::Frame(frame) => {
                 self.out.push(frame.into_bytes());
             }
+            Outgoing::Rest(rest) => {
+                self.out.push(rest);
+            }
             Outgoing::Barrier(_) | Outgoing::Ping if !self.confirm => {}
             Outgoing::Barrier(_) if self.probes.len() >= MAX_PROBES => {
                 return Err(TransportError::Protocol("too many probes are unanswered"));
@@ -225,6 +229,14 @@ impl<S: ByteStream> Transport for TcpTransport<S> {
 
     fn written(&self) -> u64 {
         self.out.written()
+    }
+
+    fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+        self.stream.writer()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.out.is_empty() && self.closing == Closing::Open
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {

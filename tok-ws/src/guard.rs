@@ -26,6 +26,8 @@ pub struct Guard {
     frame: Frame,
     message: Option<Message>,
     close_code: Option<u16>,
+    /// Messages and control frames that ended and have not been given.
+    events: u32,
 }
 
 /// What [`Guard::check`] refuses.
@@ -85,6 +87,7 @@ impl Guard {
             frame: Frame::default(),
             message: None,
             close_code: None,
+            events: 0,
         }
     }
 
@@ -128,6 +131,20 @@ impl Guard {
     #[must_use]
     pub fn at_boundary(&self) -> bool {
         self.step == Step::Opcode && self.message.is_none()
+    }
+
+    /// Whether nothing that was checked is still to be given: no event, and no part of one.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.events == 0 && self.at_boundary()
+    }
+
+    /// An engine has given an event.
+    pub(crate) fn count_event(&mut self) {
+        self.events = self.events.saturating_sub(1);
+    }
+
+    pub(crate) fn forget_events(&mut self) {
+        self.events = 0;
     }
 
     /// Whether a whole close frame has come.
@@ -262,6 +279,7 @@ impl Guard {
     }
 
     fn end_frame(&mut self) {
+        self.events += u32::from(self.frame.fin);
         self.step = if self.frame.opcode == CLOSE { Step::Closed } else { Step::Opcode };
     }
 }

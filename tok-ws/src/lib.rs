@@ -10,6 +10,7 @@ mod guard;
 mod handler;
 mod origin;
 mod serve;
+mod spare;
 mod stream;
 mod transport;
 mod upgrade;

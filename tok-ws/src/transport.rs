@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tok_core::{
     CloseReason, Message, MessageKind, Transport,
-    transport::{ByteStream, Framing, Incoming, Outgoing, TransportError, WriteQueue},
+    transport::{ByteStream, Framing, Incoming, Outgoing, TransportError, WriteNow, WriteQueue},
 };
 
 use crate::{
@@ -16,12 +16,13 @@ use crate::{
     engine::{Decoder, EngineError, Event},
     frame,
     guard::{Guard, Violation},
+    spare,
 };
 
 /// A WebSocket connection after its handshake, as a [`Transport`] over any [`ByteStream`].
 ///
 /// It reads and writes the stream itself; the engine only decodes (see [`Engine`](crate::engine::Engine)). What it
-/// holds: while nothing is under way, neither an engine nor a buffer. Otherwise the engine's buffers for the message
+/// holds: while nothing is under way, neither an engine nor a buffer (each thread keeps one spare decoder for all). Otherwise the engine's buffers for the message
 /// that is arriving (bounded by [`WsConfig::max_message`] and a constant), the frames that the session handed over,
 /// and at most 32 Pongs that wait to be written, and the newest after them.
 ///
@@ -42,6 +43,10 @@ pub struct WsTransport<S> {
     config: Arc<WsConfig>,
     guard: Guard,
     decoder: Option<Box<dyn Decoder>>,
+    /// Bytes that the decoder has been fed, as far as they say how large its buffers may have become.
+    fed: u32,
+    /// The decoder has given a Ping and may have yet to give its Pong.
+    pinged: bool,
     /// What the guard refused, to be told when the events before it have been.
     violation: Option<Violation>,
     out: WriteQueue,
@@ -88,6 +93,8 @@ impl<S: ByteStream> WsTransport<S> {
             stream,
             config,
             decoder: None,
+            fed: 0,
+            pinged: false,
             violation: None,
             out: WriteQueue::default(),
             taken: 0,
@@ -111,22 +118,41 @@ impl<S: ByteStream> WsTransport<S> {
         let (fine, verdict) = self.guard.check(bytes);
         self.violation = verdict.err();
         if fine > 0 {
-            let config = &self.config;
-            self.decoder
-                .get_or_insert_with(|| config.engine().decoder(config.decoder()))
-                .feed(&bytes[..fine]);
+            self.fed = self.fed.saturating_add(u32::try_from(fine).unwrap_or(u32::MAX));
+            self.decoder.get_or_insert_with(|| spare::take(&self.config)).feed(&bytes[..fine]);
+        }
+    }
+
+    /// The connection is idle: the decoder, which holds nothing of it, serves the next one that is not. One that did
+    /// not give all that it was fed is not trusted with another connection.
+    fn rest(&mut self) {
+        let given_all = self.guard.is_spent();
+        self.guard.forget_events();
+        let small = std::mem::take(&mut self.fed) <= SMALL_READ as u32;
+        if let Some(decoder) = self.decoder.take().filter(|_| given_all && small) {
+            spare::put(&self.config, decoder);
         }
     }
 
     /// The next thing that the bytes read so far hold.
     fn decode(&mut self) -> Option<Result<Incoming, TransportError>> {
         let limit = self.config.max_message();
-        if let Some(decoder) = &mut self.decoder {
+        if let Some(decoder) = &mut self.decoder
+            && (self.pinged || !self.guard.is_spent())
+        {
             let event = decoder.next();
             let output = decoder.take_output();
+            match &event {
+                Some(Ok(Event::Ping)) => self.pinged = true,
+                Some(_) => {}
+                None => self.pinged = false,
+            }
             self.pong(output);
             match event {
-                Some(Ok(event)) => return Some(Ok(self.incoming(event))),
+                Some(Ok(event)) => {
+                    self.guard.count_event();
+                    return Some(Ok(self.incoming(event)));
+                }
                 Some(Err(error)) => {
                     self.peer_is_done();
                     return Some(Err(match error {
@@ -305,7 +331,7 @@ impl<S: ByteStream> Transport for WsTransport<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
                     if self.guard.at_boundary() {
-                        self.decoder = None;
+                        self.rest();
                     }
                     self.budget = BUDGET;
                     return Poll::Pending;
@@ -322,6 +348,7 @@ impl<S: ByteStream> Transport for WsTransport<S> {
             }
             _ if self.close_sent => return Err(TransportError::Closed),
             Outgoing::Frame(frame) => frame.into_bytes(),
+            Outgoing::Rest(rest) => rest,
             Outgoing::Barrier(number) => {
                 if self.barriers.len() == MAX_BARRIERS {
                     self.barriers.pop_front();
@@ -343,6 +370,14 @@ impl<S: ByteStream> Transport for WsTransport<S> {
     fn written(&self) -> u64 {
         // Pongs behind the session's last frame are not the session's.
         self.out.written().min(self.taken)
+    }
+
+    fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+        self.stream.writer()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.out.is_empty() && self.pongs.newest.is_none() && !self.close_sent
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
@@ -390,6 +425,6 @@ mod tests {
     #[test]
     fn a_connection_at_rest_is_small() {
         // With a stream as large as tokio's `TcpStream`.
-        assert!(size_of::<WsTransport<[usize; 4]>>() <= 336, "{}", size_of::<WsTransport<[usize; 4]>>());
+        assert!(size_of::<WsTransport<[usize; 4]>>() <= 344, "{}", size_of::<WsTransport<[usize; 4]>>());
     }
 }

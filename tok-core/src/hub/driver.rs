@@ -19,6 +19,7 @@ use super::{
     log::Cursor,
     login,
     session::{Core, Session},
+    slot::Direct,
 };
 use crate::{
     CloseReason, Device, Transport,
@@ -162,7 +163,14 @@ struct Driver<'a, T> {
 
 impl<'a, T: Transport> Driver<'a, T> {
     fn new(session: &'a Session, transport: T) -> Self {
-        let now = session.hub.runtime.now();
+        let (hub, core) = (&session.hub, &session.core);
+        // Hooks that see each delivery are called in the session's task.
+        if !hub.hooks.see_deliveries()
+            && let Some(writer) = transport.writer()
+        {
+            core.slot.lock().write_directly(Direct { writer, framing: transport.framing() });
+        }
+        let now = hub.runtime.now();
         Self {
             session,
             transport: Some(transport),
@@ -198,12 +206,13 @@ impl<'a, T: Transport> Driver<'a, T> {
             if self.core().aborted.load(Ordering::Acquire) {
                 return Poll::Ready(self.reason().unwrap_or(CloseReason::Draining));
             }
-            let mut progress = false;
+            // In the order in which a message passes through, so that one round is mostly enough.
+            let mut progress = matches!(self.phase, Phase::Running) && self.read(cx);
+            let handled = self.run_handler(cx, handler.as_mut(), &mut handler_waits);
+            // Reading may go on.
+            progress |= handled && (self.reading_paused || self.handler_done);
             match self.phase {
-                Phase::Running => {
-                    progress |= self.write(cx);
-                    progress |= self.read(cx);
-                }
+                Phase::Running => progress |= self.write(cx),
                 Phase::Closing(reason, until) => {
                     let closed = self.transport.as_mut().is_none_or(|t| t.poll_close(cx).is_ready());
                     if closed || self.now >= until {
@@ -215,7 +224,6 @@ impl<'a, T: Transport> Driver<'a, T> {
                 Phase::Gone(reason) if self.handler_done => return Poll::Ready(reason),
                 Phase::Gone(_) => {}
             }
-            progress |= self.run_handler(cx, handler.as_mut(), &mut handler_waits);
             progress |= self.leave();
             progress |= self.keep_time();
             if !progress {
@@ -318,7 +326,10 @@ impl<'a, T: Transport> Driver<'a, T> {
         let (hub, core) = (self.hub(), self.core());
         self.session.close(reason);
         // Messages that the peer sent before it left are still handled; a session that was ended handles no more.
-        let fenced = !core.slot.lock().may_handle();
+        let (fenced, torn) = {
+            let mut slot = core.slot.lock();
+            (!slot.may_handle(), slot.take_torn())
+        };
         let dropped = {
             let mut inbox = core.inbox.lock();
             inbox.close();
@@ -332,6 +343,10 @@ impl<'a, T: Transport> Driver<'a, T> {
                 Phase::Gone(reason)
             }
             _ => {
+                // A close behind half a frame would be taken for the other half.
+                if let (Some(rest), Some(transport)) = (torn, &mut self.transport) {
+                    let _ = transport.start_send(Outgoing::Rest(rest));
+                }
                 if reason.can_say_goodbye() {
                     self.say_goodbye(reason);
                 }
@@ -354,12 +369,14 @@ impl<'a, T: Transport> Driver<'a, T> {
     fn park(&self, cx: &Context<'_>) -> bool {
         let backlog = self.hub().settings.backlog;
         let running = matches!(self.phase, Phase::Running);
-        let can_write = self.unsent() < self.max_unsent();
+        let unsent = self.unsent();
+        let can_write = unsent < self.max_unsent();
+        let at_rest = running && unsent == 0 && self.transport.as_ref().is_some_and(Transport::is_at_rest);
         let mut slot = self.core().slot.lock();
         let given = slot.is_ending() || can_write && (slot.has_output() || slot.is_hungry(backlog));
         let busy = slot.take_roused() || running && given;
         if !busy {
-            slot.park(cx.waker());
+            slot.park(cx.waker(), at_rest);
         }
         !busy
     }

@@ -1,14 +1,19 @@
-use std::{sync::Arc, task::Waker};
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
-use super::{hooks::Undelivered, inner::Inner, lane, packet::Packet, user::User};
+use super::{hooks::Undelivered, inner::Inner, lane, packet::Packet, session::Core, user::User};
 use crate::{SendError, Uid, sync::Mutex};
 
-/// What is to happen once no lock is held: tasks to wake, hooks to call, a lane to start.
+/// What is to happen once no lock is held: tasks to wake, connections to write to, hooks to call, a lane to start.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Effects {
-    first: Option<Waker>,
-    more: Vec<Waker>,
+    wakers: Few<Waker>,
+    outputs: Few<Arc<Core>>,
     reports: Vec<(Uid, Arc<Packet>, Undelivered)>,
     pub(super) lane: bool,
     /// Users of whom a session ended without their lock being held.
@@ -17,11 +22,14 @@ pub(crate) struct Effects {
 
 impl Effects {
     pub(crate) fn wake(&mut self, waker: Option<Waker>) {
-        if self.first.is_none() {
-            self.first = waker;
-        } else {
-            self.more.extend(waker);
+        if let Some(waker) = waker {
+            self.wakers.push(waker);
         }
+    }
+
+    /// A session at rest has output.
+    pub(crate) fn write_out(&mut self, core: &Arc<Core>) {
+        self.outputs.push(Arc::clone(core));
     }
 
     pub(crate) fn ended(&mut self, user: &Arc<User>) {
@@ -33,11 +41,11 @@ impl Effects {
     }
 
     /// `user` is the one whose state was locked, if one was.
-    pub(crate) fn run(self, hub: &Arc<Inner>, user: Option<&Arc<User>>) {
-        if let Some(first) = self.first {
-            first.wake();
+    pub(crate) fn run(mut self, hub: &Arc<Inner>, user: Option<&Arc<User>>) {
+        Outputs { hub, cores: mem::take(&mut self.outputs) }.write();
+        while let Some(waker) = self.wakers.pop() {
+            waker.wake();
         }
-        self.more.into_iter().for_each(Waker::wake);
         if let (true, Some(user)) = (self.lane, user) {
             lane::start(hub, user);
         }
@@ -51,6 +59,87 @@ impl Effects {
         for (uid, packet, why) in self.reports {
             hub.hooks.undelivered(&uid, packet.message(), why);
         }
+    }
+}
+
+impl Effects {
+    /// As [`run`](Self::run), for messages to many: other tasks get their turn in between.
+    pub(crate) async fn run_in_turns(mut self, hub: &Arc<Inner>) {
+        let cores = mem::take(&mut self.outputs);
+        self.run(hub, None);
+        Outputs { hub, cores }.await;
+    }
+}
+
+/// Sessions at rest that have output. Dropped before all is written, it wakes the sessions' own tasks to it.
+struct Outputs<'a> {
+    hub: &'a Arc<Inner>,
+    cores: Few<Arc<Core>>,
+}
+
+/// Connections that one task writes to in a turn: some hundred microseconds of system calls.
+const TURN: usize = 64;
+
+impl Outputs<'_> {
+    /// Writes as many as one turn allows. Says whether all is written.
+    fn write(&mut self) -> bool {
+        let backlog = self.hub.settings.backlog;
+        for _ in 0..TURN {
+            let Some(core) = self.cores.pop() else { return true };
+            let wakers = core.slot.lock().write_out(backlog);
+            wakers.into_iter().flatten().for_each(Waker::wake);
+        }
+        self.cores.is_empty()
+    }
+}
+
+impl Future for Outputs<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.write() {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Outputs<'_> {
+    fn drop(&mut self) {
+        while let Some(core) = self.cores.pop() {
+            core.wake_to_write();
+        }
+    }
+}
+
+/// Mostly one, which takes no memory of its own.
+#[derive(Debug)]
+struct Few<T> {
+    first: Option<T>,
+    more: Vec<T>,
+}
+
+impl<T> Few<T> {
+    fn push(&mut self, item: T) {
+        match &self.first {
+            None => self.first = Some(item),
+            Some(_) => self.more.push(item),
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        self.more.pop().or_else(|| self.first.take())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self { first: None, more: Vec::new() }
     }
 }
 

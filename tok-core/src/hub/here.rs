@@ -33,11 +33,12 @@ impl Inner {
         sessions
     }
 
+    /// Offers a message to an audience: how many sessions take it, and what is to happen then.
     pub(crate) fn publish_here(
         self: &Arc<Self>,
         audience: &Audience,
         message: Message,
-    ) -> Result<usize, SendError> {
+    ) -> Result<(usize, Effects), SendError> {
         let found;
         let room = match audience {
             Audience::Everyone => &self.everyone,
@@ -46,10 +47,12 @@ impl Inner {
                     found = room;
                     &*found
                 }
-                None => return Ok(0),
+                None => return Ok((0, Effects::default())),
             },
         };
-        Ok(room.publish(self, &self.packet(message, None)?))
+        let mut fx = Effects::default();
+        let sessions = room.publish(self, &self.packet(message, None)?, &mut fx);
+        Ok((sessions, fx))
     }
 
     pub(crate) fn evict_here(self: &Arc<Self>, uid: &Uid, class: &str, epoch: Epoch) -> usize {

@@ -77,6 +77,11 @@ pub(crate) struct Hooks {
 pub(crate) struct Panicked;
 
 impl Hooks {
+    /// Whether one is called at each delivery.
+    pub(crate) fn see_deliveries(&self) -> bool {
+        self.before_send.is_some() || self.after_send.is_some()
+    }
+
     pub(crate) fn before_receive(&self, session: &Session, message: Message) -> Received {
         match &self.before_receive {
             None => Received::Pass(message),

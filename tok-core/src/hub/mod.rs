@@ -166,7 +166,8 @@ impl Hub {
             return Err(SendError::Draining);
         }
         let message = hub.identified(message);
-        let sessions = hub.publish_here(&audience, message.clone())?;
+        let (sessions, fx) = hub.publish_here(&audience, message.clone())?;
+        fx.run_in_turns(hub).await;
         if let Some(relay) = &hub.relay {
             relay.publish(&audience, &message).await.map_err(SendError::Relay)?;
         }

@@ -54,17 +54,9 @@ impl Room {
     }
 
     /// Offers a message to every member; returns how many take it.
-    pub(crate) fn publish(&self, hub: &Arc<Inner>, packet: &Arc<Packet>) -> usize {
-        let mut fx = Effects::default();
-        let mut taken = 0;
-        {
-            let members = self.members.lock();
-            for member in members.values() {
-                taken += usize::from(member.offer(hub, packet, None, &mut fx));
-            }
-        }
-        fx.run(hub, None);
-        taken
+    pub(crate) fn publish(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> usize {
+        let members = self.members.lock();
+        members.values().filter(|member| member.offer(hub, packet, None, fx)).count()
     }
 
     pub(crate) fn members(&self) -> Vec<Arc<Core>> {

@@ -211,6 +211,13 @@ impl Core {
         self.confirm == Confirm::Acknowledged
     }
 
+    pub(crate) fn wake_to_write(&self) {
+        let waker = self.slot.lock().unpark();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     pub(crate) fn wake(&self) {
         let waker = self.slot.lock().rouse();
         if let Some(waker) = waker {

@@ -1,5 +1,10 @@
+mod direct;
+
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
+use bytes::Bytes;
+
+pub(crate) use self::direct::Direct;
 use super::{effects::Effects, log::Cursor, packet::Packet};
 use crate::{CloseReason, MessageId};
 
@@ -42,6 +47,11 @@ pub(crate) struct Slot {
     roused: bool,
     /// A handler that waits for room.
     writable: Option<Waker>,
+    /// How senders write to the connection themselves, and whether they may: the task waits, and nothing is unwritten.
+    direct: Option<Direct>,
+    at_rest: bool,
+    /// The rest of a frame of which a sender wrote a part.
+    torn: Option<Box<Bytes>>,
 }
 
 /// A message that the application has yet to acknowledge.
@@ -127,6 +137,7 @@ impl Slot {
         self.outbox = VecDeque::new();
         self.held = VecDeque::new();
         self.unacked = None;
+        self.direct = None;
         self.outbox_bytes = 0;
         self.unkept_bytes = 0;
         self.behind = false;
@@ -257,7 +268,7 @@ impl Slot {
     }
 
     pub(crate) fn has_output(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() || self.torn.is_some()
     }
 
     /// Whether anything waits that is not kept, or is on its way to the transport.
@@ -270,8 +281,10 @@ impl Slot {
         self.hungry && self.has_room_for_kept(backlog) && self.outbox_bytes <= backlog.kept_bytes() / 2
     }
 
-    pub(crate) fn set_unsent(&mut self, unsent: usize) {
+    /// What the transport has yet to write changed. Returns who waits for room, if there is room now.
+    pub(crate) fn set_unsent(&mut self, unsent: usize, backlog: Backlog) -> Option<Waker> {
         self.unsent = unsent;
+        self.take_writable(backlog)
     }
 
     /// Whether less than half of the bound waits, or the session has ended; if not, `waker` is woken then.
@@ -317,12 +330,14 @@ impl Slot {
         last
     }
 
-    pub(crate) fn park(&mut self, waker: &Waker) {
+    /// The task waits. `at_rest` says that nothing of the connection's is unwritten.
+    pub(crate) fn park(&mut self, waker: &Waker, at_rest: bool) {
         match &self.waker {
             Some(parked) if parked.will_wake(waker) => {}
             _ => self.waker = Some(waker.clone()),
         }
         self.parked = true;
+        self.at_rest = at_rest;
     }
 
     /// As [`unpark`](Self::unpark), for what a task that runs may have looked at already.

@@ -468,7 +468,7 @@ fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
 impl Core {
     /// Offers a message that is not kept; says whether it waits to be written now.
     pub(crate) fn offer(
-        &self,
+        self: &Arc<Self>,
         hub: &Inner,
         packet: &Arc<Packet>,
         after: Option<u64>,
@@ -476,7 +476,11 @@ impl Core {
     ) -> bool {
         let mut slot = self.slot.lock();
         let push = slot.push_unkept(packet, after, hub.settings.backlog);
-        fx.wake(slot.unpark());
+        match push {
+            Push::Taken(_) => slot.announce(self, fx),
+            Push::Ended => fx.wake(slot.unpark()),
+            Push::Gone | Push::Refused => {}
+        }
         drop(slot);
         match push {
             Push::Taken(dropped) => {

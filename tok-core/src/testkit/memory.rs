@@ -2,6 +2,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
+    io,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -9,7 +10,7 @@ use std::{
 use crate::{
     CloseReason, Message,
     sync::Mutex,
-    transport::{Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError},
+    transport::{Frame, Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError, WriteNow},
 };
 
 /// A connection in memory: the server's end is a [`Transport`], the other is the client, in the hands of a test.
@@ -20,7 +21,10 @@ use crate::{
 #[must_use]
 pub fn memory_pair(buffer: usize, confirms: bool) -> (MemoryTransport, MemoryPeer) {
     let link = Arc::new(Mutex::new(Link { buffer, ..Link::default() }));
-    (MemoryTransport { link: Arc::clone(&link), confirms }, MemoryPeer { link, answers: true })
+    (
+        MemoryTransport { link: Arc::clone(&link), confirms, closing: false },
+        MemoryPeer { link, answers: true },
+    )
 }
 
 #[derive(Debug, Default)]
@@ -70,11 +74,15 @@ impl Sent {
 }
 
 impl Link {
+    /// One thing of any size fits into an empty buffer.
+    fn has_room(&self, next: &Sent) -> bool {
+        self.buffered == 0 || self.buffered + next.len() <= self.buffer
+    }
+
     /// Moves what fits into the buffer.
     fn write(&mut self) {
         while let Some(next) = self.unwritten.front() {
-            // One thing of any size fits into an empty buffer.
-            if self.buffered > 0 && self.buffered + next.len() > self.buffer {
+            if !self.has_room(next) {
                 return;
             }
             let Some(next) = self.unwritten.pop_front() else { return };
@@ -95,6 +103,7 @@ fn wake(waker: Option<Waker>) {
 pub struct MemoryTransport {
     link: Arc<Mutex<Link>>,
     confirms: bool,
+    closing: bool,
 }
 
 impl Transport for MemoryTransport {
@@ -128,9 +137,14 @@ impl Transport for MemoryTransport {
         }
         let sent = match out {
             Outgoing::Frame(frame) => Sent::Message(Message::new(frame.kind(), frame.into_bytes())),
+            // The writer takes whole frames.
+            Outgoing::Rest(_) => return Ok(link.accepted),
             Outgoing::Barrier(number) => Sent::Barrier(number),
             Outgoing::Ping => Sent::Ping,
-            Outgoing::Close(reason) => Sent::Close(reason),
+            Outgoing::Close(reason) => {
+                self.closing = true;
+                Sent::Close(reason)
+            }
         };
         link.accepted += sent.len() as u64;
         link.unwritten.push_back(sent);
@@ -159,6 +173,14 @@ impl Transport for MemoryTransport {
         self.link.lock().written
     }
 
+    fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+        Some(Arc::new(MemoryWriter(Arc::clone(&self.link))))
+    }
+
+    fn is_at_rest(&self) -> bool {
+        !self.closing && self.link.lock().unwritten.is_empty()
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         match self.poll_flush(cx) {
             Poll::Ready(Ok(())) => {}
@@ -172,6 +194,33 @@ impl Transport for MemoryTransport {
         }
         link.server_waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+}
+
+/// Takes whole frames, as long as there is room.
+struct MemoryWriter(Arc<Mutex<Link>>);
+
+impl WriteNow for MemoryWriter {
+    fn write_now(&self, frames: &[Frame]) -> io::Result<usize> {
+        let mut written = 0;
+        let waker = {
+            let mut link = self.0.lock();
+            if link.client == Client::Reset || link.server_gone {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            for frame in frames {
+                let sent = Sent::Message(Message::new(frame.kind(), frame.bytes().clone()));
+                if !link.unwritten.is_empty() || !link.has_room(&sent) {
+                    break;
+                }
+                link.buffered += sent.len();
+                link.to_client.push_back(sent);
+                written += frame.bytes().len();
+            }
+            link.client_waker.take()
+        };
+        wake(waker);
+        Ok(written)
     }
 }
 

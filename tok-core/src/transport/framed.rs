@@ -103,7 +103,7 @@ where
                 self.waiting.push_back(Message::new(frame.kind(), frame.into_bytes()));
             }
             Outgoing::Close(_) => self.closing = true,
-            Outgoing::Barrier(_) | Outgoing::Ping => {}
+            Outgoing::Rest(_) | Outgoing::Barrier(_) | Outgoing::Ping => {}
         }
         Ok(self.accepted)
     }

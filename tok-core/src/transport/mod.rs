@@ -7,16 +7,19 @@ mod stream;
 mod write_queue;
 
 use std::{
-    fmt,
+    fmt, io,
+    sync::Arc,
     task::{Context, Poll},
 };
+
+use bytes::Bytes;
 
 use crate::{CloseReason, Message};
 
 #[cfg(feature = "smol")]
 pub use self::stream::FuturesStream;
 #[cfg(feature = "tokio")]
-pub use self::stream::TokioStream;
+pub use self::stream::{TokioSocket, TokioStream};
 pub use self::{
     framed::{Framed, from_framed},
     framing::{Frame, Framing, IDENTITY},
@@ -105,6 +108,19 @@ pub trait Transport: Send + Unpin + 'static {
     /// The total number of bytes that the operating system took.
     fn written(&self) -> u64;
 
+    /// A way for senders to write to the connection while its session rests, which spares waking the session's task.
+    /// Asked for once, when the session begins. None by default.
+    fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+        None
+    }
+
+    /// Whether frames may be written through the [`writer`](Self::writer) now: all that was taken is written, what the
+    /// transport sends of its own accord too, and it is not closed. Asked each time that the session comes to rest;
+    /// what is written so counts neither as taken nor as [`written`](Self::written). False by default.
+    fn is_at_rest(&self) -> bool {
+        false
+    }
+
     /// Ends the connection: flushes, half-closes, then reads and discards until the peer is done too, so that no
     /// reset eats what was written last. The session bounds the time.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
@@ -113,6 +129,23 @@ pub trait Transport: Send + Unpin + 'static {
 impl fmt::Debug for dyn Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport").field("framing", self.framing()).finish_non_exhaustive()
+    }
+}
+
+/// Writes to a connection from outside its session's task; see [`Transport::writer`]. The hub calls it only while the
+/// session rests, and for one write at a time.
+pub trait WriteNow: Send + Sync + 'static {
+    /// Writes some of the bytes of `frames`, in order and without waiting, and says how many; 0 if there is room for
+    /// none. What is left of a frame is handed to the transport as [`Outgoing::Rest`].
+    ///
+    /// # Errors
+    /// The connection is broken. The session's task finds out by itself.
+    fn write_now(&self, frames: &[Frame]) -> io::Result<usize>;
+}
+
+impl fmt::Debug for dyn WriteNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriteNow")
     }
 }
 
@@ -136,6 +169,9 @@ pub enum Incoming {
 pub enum Outgoing {
     /// A message, encoded by this transport's framing.
     Frame(Frame),
+    /// What is left of a frame that was written in part through the [`writer`](Transport::writer). It comes before
+    /// anything else; transports without a writer never get it.
+    Rest(Bytes),
     /// A probe that the peer answers after all before it.
     Barrier(u64),
     /// A probe that asks for a sign of life.

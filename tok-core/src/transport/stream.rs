@@ -2,8 +2,11 @@ use std::{
     fmt,
     io::{self, IoSlice},
     net::SocketAddr,
+    sync::Arc,
     task::{Context, Poll},
 };
+
+use super::WriteNow;
 
 /// A connection of bytes, whatever carries it: TCP, TLS, a Unix socket. What tok's transports are built over.
 ///
@@ -25,6 +28,12 @@ pub trait ByteStream: Send + Unpin + 'static {
 
     /// Ends the writing direction; reading goes on.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// A way to write past the owner, for streams that have one: see
+    /// [`Transport::writer`](super::Transport::writer). None by default.
+    fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+        None
+    }
 }
 
 /// Where connections come from: a listening socket. Implemented for tokio's and smol's TCP and Unix listeners.
@@ -78,22 +87,26 @@ where
 }
 
 #[cfg(feature = "tokio")]
-pub use self::tokio::TokioStream;
+pub use self::tokio::{TokioSocket, TokioStream};
 
 #[cfg(feature = "tokio")]
 mod tokio {
     use std::{
-        io::{self, IoSlice},
+        io::{self, IoSlice, Read},
+        net::Shutdown,
         pin::Pin,
+        sync::Arc,
         task::{Context, Poll, ready},
     };
 
+    use socket2::SockRef;
     use tokio::{
-        io::{AsyncRead, AsyncWrite, ReadBuf},
+        io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
         net::{TcpListener, TcpStream, UnixListener, UnixStream},
     };
 
-    use super::{Accept, ByteStream, PeerAddr};
+    use super::{Accept, ByteStream, PeerAddr, WriteNow};
+    use crate::transport::Frame;
 
     /// Any of tokio's byte streams as a [`ByteStream`].
     #[derive(Debug)]
@@ -135,22 +148,123 @@ mod tokio {
         }
     }
 
+    /// One of tokio's sockets as a [`ByteStream`] whose idle receivers senders write to directly.
+    #[derive(Debug)]
+    pub struct TokioSocket<S>(Arc<S>);
+
+    impl<S> TokioSocket<S> {
+        /// Wraps a socket.
+        pub fn new(socket: S) -> Self {
+            Self(Arc::new(socket))
+        }
+    }
+
+    macro_rules! sockets {
+        ($($socket:ty)*) => {$(
+            impl ByteStream for TokioSocket<$socket> {
+                fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+                    loop {
+                        ready!(self.0.poll_read_ready(cx))?;
+                        match read(buf, |run| self.0.try_io(Interest::READABLE, run), &SockRef::from(&*self.0)) {
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                            result => return Poll::Ready(result),
+                        }
+                    }
+                }
+
+                fn poll_write_vectored(
+                    &mut self,
+                    cx: &mut Context<'_>,
+                    bufs: &[IoSlice<'_>],
+                ) -> Poll<io::Result<usize>> {
+                    loop {
+                        ready!(self.0.poll_write_ready(cx))?;
+                        match self.0.try_write_vectored(bufs) {
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                            result => return Poll::Ready(result),
+                        }
+                    }
+                }
+
+                fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                    Poll::Ready(Ok(()))
+                }
+
+                fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                    match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
+                        // The peer was faster.
+                        Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+                        result => Poll::Ready(result),
+                    }
+                }
+
+                fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+                    let socket: Arc<$socket> = Arc::clone(&self.0);
+                    Some(socket)
+                }
+            }
+
+            impl WriteNow for $socket {
+                fn write_now(&self, frames: &[Frame]) -> io::Result<usize> {
+                    write(frames, |bufs| self.try_write_vectored(bufs))
+                }
+            }
+        )*};
+    }
+
+    sockets!(TcpStream UnixStream);
+
+    /// Reads once. A read that does not fill the buffer has emptied the socket; telling tokio so spares the system
+    /// call that would find nothing. It has to be told within `try_io`, or an event in between would be forgotten.
+    fn read(
+        buf: &mut [u8],
+        try_io: impl FnOnce(&mut dyn FnMut() -> io::Result<()>) -> io::Result<()>,
+        mut socket: &socket2::Socket,
+    ) -> io::Result<usize> {
+        let mut count = None;
+        let result = try_io(&mut || {
+            let read = socket.read(buf)?;
+            count = Some(read);
+            if (1..buf.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        count.map_or_else(|| result.map(|()| 0), Ok)
+    }
+
+    fn write(frames: &[Frame], write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
+        const MAX_SLICES: usize = 16;
+        let result = match frames {
+            [frame] => write(&[IoSlice::new(frame.bytes())]),
+            _ => {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                frames
+                    .iter()
+                    .zip(&mut slices)
+                    .for_each(|(frame, slice)| *slice = IoSlice::new(frame.bytes()));
+                write(&slices[..frames.len().min(MAX_SLICES)])
+            }
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            result => result,
+        }
+    }
+
     impl Accept for TcpListener {
-        type Stream = TokioStream<TcpStream>;
+        type Stream = TokioSocket<TcpStream>;
 
         async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
             let (stream, addr) = Self::accept(self).await?;
             super::prepare(&stream);
-            Ok((TokioStream(stream), PeerAddr::Ip(addr)))
+            Ok((TokioSocket::new(stream), PeerAddr::Ip(addr)))
         }
     }
 
     impl Accept for UnixListener {
-        type Stream = TokioStream<UnixStream>;
+        type Stream = TokioSocket<UnixStream>;
 
         async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
             let (stream, _) = Self::accept(self).await?;
-            Ok((TokioStream(stream), PeerAddr::Unix))
+            Ok((TokioSocket::new(stream), PeerAddr::Unix))
         }
     }
 }

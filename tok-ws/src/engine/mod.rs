@@ -22,7 +22,7 @@ pub use self::select::{EngineUnavailable, UnknownEngine, WsEngine};
 ///
 /// An engine does no I/O: [`WsTransport`](crate::WsTransport) reads the socket, checks frame headers with its
 /// [`Guard`](crate::Guard), and hands the bytes that passed to a [`Decoder`]. So every engine runs on every runtime,
-/// and an idle connection holds none: decoders are made when bytes arrive and dropped when all of them are decoded.
+/// and an idle connection holds none: it gets a decoder when bytes arrive and gives it up when all of them are decoded.
 ///
 /// ```
 /// use bytes::{Buf, Bytes, BytesMut};
@@ -102,7 +102,8 @@ impl fmt::Debug for dyn Engine {
 /// * Text is valid UTF-8 or an [`EngineError::BadText`].
 /// * For each Ping the output holds a Pong with its payload, at the latest when `next` has given `None`. Close frames
 ///   are the transport's to write.
-/// * Once `next` has given `None` and the stream stands between two messages, the decoder can be dropped without loss.
+/// * Once it has given all that it was fed and the stream stands between two messages, it holds nothing of the
+///   connection: it can be dropped without loss, or be fed another connection's bytes.
 pub trait Decoder: Send {
     /// Takes the next bytes of the stream, whose frame headers have been checked. May be called again before `next`
     /// has given all.

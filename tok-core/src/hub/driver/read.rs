@@ -11,15 +11,15 @@ use crate::{CloseReason, Message, Transport, hub::login::Arrival, transport::Inc
 const COPY_UP_TO: usize = 4096;
 
 impl<T: Transport> Driver<'_, T> {
-    /// Reads while the handler keeps up. Says whether anything came.
+    /// Reads while the handler keeps up. Says whether there may be more to read at once.
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> bool {
         let (hub, core) = (self.hub(), self.core());
-        for count in 0..ROUND {
+        for _ in 0..ROUND {
             if !matches!(self.phase, Phase::Running) {
                 return true;
             }
             if self.leaving.is_some() || self.nothing_to_read {
-                return count > 0;
+                return false;
             }
             let paused = {
                 let inbox = core.inbox.lock();
@@ -28,7 +28,7 @@ impl<T: Transport> Driver<'_, T> {
             };
             if paused {
                 self.reading_paused = true;
-                return count > 0;
+                return false;
             }
             if std::mem::take(&mut self.reading_paused) {
                 self.heard();
@@ -36,7 +36,7 @@ impl<T: Transport> Driver<'_, T> {
             let Some(transport) = &mut self.transport else { return false };
             let Poll::Ready(arrival) = transport.poll_recv(cx) else {
                 self.nothing_to_read = true;
-                return count > 0;
+                return false;
             };
             self.take(arrival);
         }

@@ -26,47 +26,58 @@ pub(super) enum Question {
 const BATCH: usize = 8;
 
 impl<T: Transport> Driver<'_, T> {
-    /// Hands over what waits, asks for confirmation, and writes. Says whether anything moved.
+    /// Hands over what waits, asks for confirmation, and writes. Says whether the session began to end.
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> bool {
         let was_unsent = self.unsent() > 0;
-        let mut moved = false;
         for _ in 0..ROUND / BATCH {
-            let items = match self.hand_over() {
-                Ok(items) => items,
+            match self.hand_over() {
+                // Less than a batch: nothing more waits, or the transport is behind.
+                Ok(items) if items < BATCH => break,
+                Ok(_) => {}
                 Err(reason) => {
                     self.end(reason);
                     return true;
                 }
-            };
-            moved |= items > 0;
-            // Less than a batch: nothing more waits, or the transport is behind.
-            if items < BATCH {
-                break;
             }
         }
         if let Err(error) = self.ask() {
             self.fail(&error);
             return true;
         }
-        let Some(transport) = &mut self.transport else { return moved };
+        let Some(transport) = &mut self.transport else { return false };
         if transport.written() < self.accepted
             && let Poll::Ready(Err(error)) = transport.poll_flush(cx)
         {
             self.fail(&error);
             return true;
         }
-        let written = self.transport.as_ref().map_or(0, Transport::written);
+        let written = transport.written();
         if written > self.written || !was_unsent {
             self.written = written;
             self.last_written = self.now;
         }
-        match self.question {
-            Some(Question::Written(upto, cursor)) if written >= upto => {
-                self.question = None;
-                self.confirm(cursor);
-                true
-            }
-            _ => moved,
+        if was_unsent || written < self.accepted {
+            self.tell_unsent();
+        }
+        if let Some(Question::Written(upto, cursor)) = self.question
+            && written >= upto
+        {
+            self.question = None;
+            self.confirm(cursor);
+        }
+        false
+    }
+
+    /// Tells senders how much is unwritten, and who waits for room when there is.
+    fn tell_unsent(&mut self) {
+        let unsent = self.unsent();
+        if unsent == 0 {
+            self.unkept = 0;
+        }
+        let backlog = self.hub().settings.backlog;
+        let writable = self.core().slot.lock().set_unsent(unsent.min(self.unkept), backlog);
+        if let Some(waker) = writable {
+            waker.wake();
         }
     }
 
@@ -78,15 +89,19 @@ impl<T: Transport> Driver<'_, T> {
             self.unkept = 0;
         }
         let mut batch = [const { None }; BATCH];
-        let (items, ending, hungry, writable) = {
+        let backlog = hub.settings.backlog;
+        let (torn, items, ending, hungry, writable) = {
             let mut slot = core.slot.lock();
-            slot.set_unsent(unsent.min(self.unkept));
+            let torn = slot.take_torn();
             let items = slot.take(self.max_unsent().saturating_sub(unsent), &mut batch);
-            let backlog = hub.settings.backlog;
-            (items, slot.take_ending(), slot.is_hungry(backlog), slot.take_writable(backlog))
+            (torn, items, slot.take_ending(), slot.is_hungry(backlog), slot.take_writable(backlog))
         };
         if let Some(waker) = writable {
             waker.wake();
+        }
+        if let (Some(rest), Some(transport)) = (torn, &mut self.transport) {
+            self.unkept += rest.len();
+            self.accepted = transport.start_send(Outgoing::Rest(rest)).map_err(|error| reason_of(&error))?;
         }
         if let Some(reason) = ending {
             return Err(reason);

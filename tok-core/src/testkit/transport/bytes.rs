@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     sync::{Mutex, MutexGuard},
-    transport::ByteStream,
+    transport::{ByteStream, Frame, WriteNow},
 };
 
 /// A connection of bytes in memory: two ends, each of which is a [`ByteStream`]. At most `capacity` bytes (at least 1)
@@ -159,29 +159,7 @@ impl ByteStream for ByteEnd {
     }
 
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut link = self.link.lock();
-        if link.reset {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        let pipe = &mut link.pipes[self.own];
-        if pipe.ended || pipe.reader_gone {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let room = pipe.capacity.saturating_sub(pipe.bytes.len());
-        if room == 0 || pipe.stalled {
-            pipe.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let mut left = room.min(pipe.max_write.unwrap_or(usize::MAX));
-        let before = pipe.bytes.len();
-        for buf in bufs {
-            let count = buf.len().min(left);
-            pipe.bytes.extend(&buf[..count]);
-            left -= count;
-        }
-        let count = pipe.bytes.len() - before;
-        wake(link, |link| [link.pipes[self.own].reader.take(), None]);
-        Poll::Ready(Ok(count))
+        write(&self.link, self.own, bufs.iter().map(|buf| &**buf), Some(cx))
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -192,6 +170,59 @@ impl ByteStream for ByteEnd {
         self.end();
         Poll::Ready(Ok(()))
     }
+
+    fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+        Some(Arc::new(ByteWriter { link: Arc::clone(&self.link), own: self.own }))
+    }
+}
+
+/// Writes past the end that it is of.
+struct ByteWriter {
+    link: Arc<Mutex<Link>>,
+    own: usize,
+}
+
+impl WriteNow for ByteWriter {
+    fn write_now(&self, frames: &[Frame]) -> io::Result<usize> {
+        match write(&self.link, self.own, frames.iter().map(|frame| &**frame.bytes()), None) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(0),
+        }
+    }
+}
+
+/// One write to a pipe. Without a context nobody is woken when there is room again.
+fn write<'a>(
+    link: &Mutex<Link>,
+    own: usize,
+    bufs: impl Iterator<Item = &'a [u8]>,
+    cx: Option<&mut Context<'_>>,
+) -> Poll<io::Result<usize>> {
+    let mut link = link.lock();
+    if link.reset {
+        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+    }
+    let pipe = &mut link.pipes[own];
+    if pipe.ended || pipe.reader_gone {
+        return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+    }
+    let room = pipe.capacity.saturating_sub(pipe.bytes.len());
+    if room == 0 || pipe.stalled {
+        if let Some(cx) = cx {
+            pipe.writer = Some(cx.waker().clone());
+        }
+        return Poll::Pending;
+    }
+    let mut left = room.min(pipe.max_write.unwrap_or(usize::MAX));
+    let before = pipe.bytes.len();
+    for buf in bufs {
+        let count = buf.len().min(left);
+        pipe.bytes.extend(&buf[..count]);
+        left -= count;
+    }
+    let count = pipe.bytes.len() - before;
+    wake(link, |link| [link.pipes[own].reader.take(), None]);
+    Poll::Ready(Ok(count))
 }
 
 impl Drop for ByteEnd {

@@ -1,6 +1,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -8,7 +9,7 @@ use super::{Peer, PeerEvent};
 use crate::{
     Message,
     testkit::{MemoryPeer, MemoryTransport, Read, memory_pair},
-    transport::{Framing, Incoming, Outgoing, Transport, TransportError},
+    transport::{Framing, Incoming, Outgoing, Transport, TransportError, WriteNow},
 };
 
 /// A [`ReferenceTransport`] with 64 KiB of buffer, and its peer.
@@ -66,7 +67,7 @@ impl Transport for ReferenceTransport {
         match &out {
             Outgoing::Barrier(number) => self.awaited.push_back(*number),
             Outgoing::Close(_) => self.closing = true,
-            Outgoing::Frame(_) | Outgoing::Ping => {}
+            Outgoing::Frame(_) | Outgoing::Rest(_) | Outgoing::Ping => {}
         }
         self.inner.start_send(out)
     }
@@ -77,6 +78,14 @@ impl Transport for ReferenceTransport {
 
     fn written(&self) -> u64 {
         self.inner.written()
+    }
+
+    fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+        self.inner.writer()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.inner.is_at_rest()
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {

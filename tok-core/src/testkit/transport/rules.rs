@@ -41,6 +41,7 @@ macro_rules! __transport_rules {
             written_reaches_accepted_after_flush
             flush_is_pending_while_the_peer_does_not_read
             both_directions_flow_at_once
+            direct_writes_keep_their_place
             // closing
             close_flushes_what_was_sent
             close_discards_what_the_peer_sends_and_ends_when_it_is_done

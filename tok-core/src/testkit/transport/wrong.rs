@@ -4,7 +4,8 @@ mod fault;
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt, io,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
@@ -13,7 +14,7 @@ use super::{ReferenceTransport, reference_pair};
 use crate::{
     CloseReason, Message, MessageKind,
     testkit::MemoryPeer,
-    transport::{Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError},
+    transport::{Frame, Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError, WriteNow},
 };
 
 /// A [`WrongTransport`] that confirms, and its peer.
@@ -242,7 +243,7 @@ impl Transport for WrongTransport {
                 self.state.next.push_back(Incoming::Alive);
                 before
             }
-            Outgoing::Ping => self.inner.start_send(Outgoing::Ping)?,
+            out @ (Outgoing::Ping | Outgoing::Rest(_)) => self.inner.start_send(out)?,
             Outgoing::Close(reason) => {
                 self.state.closing = true;
                 self.hand_on()?;
@@ -291,6 +292,21 @@ impl Transport for WrongTransport {
         }
     }
 
+    fn writer(&self) -> Option<Arc<dyn WriteNow>> {
+        match self.fault {
+            Fault::LosesDirectWrites => Some(Arc::new(Nowhere)),
+            _ => self.inner.writer(),
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        match self.fault {
+            Fault::RestsAlways => true,
+            Fault::RestsNever => false,
+            _ => self.state.waiting.is_empty() && self.inner.is_at_rest(),
+        }
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         match self.fault {
             Fault::CloseDropsTheUnwritten => return self.inner.poll_recv(cx).map(|_| Ok(())),
@@ -307,6 +323,15 @@ impl Transport for WrongTransport {
             _ => {}
         }
         self.inner.poll_close(cx)
+    }
+}
+
+/// A writer that takes everything.
+struct Nowhere;
+
+impl WriteNow for Nowhere {
+    fn write_now(&self, frames: &[Frame]) -> io::Result<usize> {
+        Ok(frames.iter().map(|frame| frame.bytes().len()).sum())
     }
 }
 

@@ -1,4 +1,5 @@
 use super::{Pair, SIZES, assert_messages, message, messages};
+use crate::{CloseReason, transport::Outgoing};
 
 /// What is sent reaches the peer whole, once and in order, however it was written.
 pub async fn frames_go_out_whole_and_in_order(pair: &mut Pair) {
@@ -83,4 +84,31 @@ pub async fn both_directions_flow_at_once(pair: &mut Pair) {
         assert!(!pair.flush().await, "a flush is ready, and the peer has not read");
     }
     assert_messages(&pair.deliver().await, &sent);
+}
+
+/// Frames written through the [`writer`](crate::Transport::writer), if there is one, go out between those before and
+/// those after, and do not count; the transport rests when it has written all it took, and not once it closes.
+pub async fn direct_writes_keep_their_place(pair: &mut Pair) {
+    let Some(writer) = pair.transport().writer() else { return };
+    for (number, size) in SIZES.into_iter().enumerate() {
+        let taken = message(number, size);
+        pair.start_message(&taken);
+        assert!(!pair.transport().is_at_rest(), "it rests, and has not written what it took");
+        assert_messages(&pair.deliver().await, &[taken]);
+        assert!(pair.transport().is_at_rest(), "it does not rest, and has written all it took");
+
+        let direct = message(number + 100, size);
+        let frame = pair.transport().framing().encode(&direct);
+        let len = frame.bytes().len();
+        let written = writer.write_now(std::slice::from_ref(&frame)).expect("a direct write must succeed");
+        assert!(written <= len, "{written} bytes of {len} are written");
+        pair.assert_written_within_accepted();
+        if written < len {
+            pair.start(Outgoing::Rest(frame.bytes().slice(written..)));
+        }
+        assert_messages(&pair.deliver().await, &[direct]);
+    }
+    pair.start(Outgoing::Close(CloseReason::Kicked));
+    pair.flush().await;
+    assert!(!pair.transport().is_at_rest(), "it rests, and is closing");
 }

@@ -71,6 +71,12 @@ faults! {
     FlushesIntoItsBuffer => flush_is_pending_while_the_peer_does_not_read,
     /// Nothing is read while something is unwritten.
     DoesNotReadWhileItWrites => both_directions_flow_at_once,
+    /// It always says that it rests.
+    RestsAlways => direct_writes_keep_their_place,
+    /// It never says that it rests.
+    RestsNever => direct_writes_keep_their_place,
+    /// What is written directly is lost.
+    LosesDirectWrites => direct_writes_keep_their_place,
     /// What is unwritten at a close is dropped.
     CloseDropsTheUnwritten => close_flushes_what_was_sent,
     /// A close is ready when all is written.

@@ -18,7 +18,7 @@ struct Nothing;
 #[async_trait]
 impl Actor for Nothing {
     async fn on_receive(&self, _: &Session, _: Message) {
-        pending().await;
+        pending::<()>().await;
     }
 }
 

@@ -159,7 +159,9 @@ impl WsHandler {
         let Some(Ok(upgraded)) = upgraded else {
             return;
         };
-        hub.serve(accepted.device, WsTransport::new(HyperStream::new(upgraded), accepted.config)).await;
+        // Boxed: what came before leaves its room in this task, and takes no more with it.
+        Box::pin(hub.serve(accepted.device, WsTransport::new(HyperStream::new(upgraded), accepted.config)))
+            .await;
     }
 }
 

@@ -66,13 +66,10 @@ async fn connection<S: ByteStream>(stream: S, addr: PeerAddr, handshake: Handsha
         Outcome::Accepted(accepted, stream, leftover) => {
             drop(handshake);
             let transport = WsTransport::new(stream, accepted.config).with_leftover(&leftover);
-            // A task of its own, because this one is as big as the HTTP connection that it was.
-            runtime.spawn(
-                "websocket",
-                Box::pin(async move {
-                    hub.serve(accepted.device, transport).await;
-                }),
-            );
+            // A task of its own, because this one is as big as the HTTP connection that it was; and boxed, because an
+            // `async` block would keep room for it twice.
+            let mut session = Box::pin(hub.serve(accepted.device, transport));
+            runtime.spawn("websocket", Box::pin(async move { _ = session.as_mut().await }));
         }
         Outcome::Refused(mut io) => {
             let end = runtime.now().saturating_add(LINGER);

@@ -17,7 +17,7 @@ use super::{
     hooks::{Received, guard},
     inner::Inner,
     log::Cursor,
-    login,
+    login::{self, Arrival},
     session::{Core, Session},
     slot::Direct,
 };
@@ -37,29 +37,52 @@ pub(super) const ROUND: usize = 64;
 const ROUNDS: usize = 8;
 
 /// Runs a session to its end and says why it ended.
-pub(crate) async fn serve<T: Transport>(hub: Arc<Inner>, device: Device, mut transport: T) -> CloseReason {
+///
+/// What only the login needs is in a box that goes with it, because this future is most of what an idle connection costs.
+pub(crate) fn serve<T: Transport>(
+    hub: Arc<Inner>,
+    device: Device,
+    transport: T,
+) -> impl Future<Output = CloseReason> + Send + 'static {
+    let begin = Box::pin(begin(hub, device, transport));
+    async move {
+        let Some(Begun { session, refused, early, transport }) = begin.await else {
+            return CloseReason::Disconnected;
+        };
+        let mut end = End { session: &session, opened: refused.is_none(), reason: CloseReason::Dropped };
+        if end.opened {
+            session.hub.session_started();
+            session.hub.everyone.add(&session.core);
+        }
+        let opened = if end.opened { session.hub.hooks.open(&session) } else { Ok(()) };
+        let mut handler = pin!(handle(&session));
+        let mut driver = Driver::new(&session, transport);
+        early.into_iter().for_each(|arrival| driver.take(arrival));
+        if let Some(reason) = refused.or(opened.is_err().then_some(CloseReason::Panicked)) {
+            driver.end(reason);
+        }
+        end.reason = poll_fn(|cx| driver.poll(cx, handler.as_mut())).await;
+        end.reason
+    }
+}
+
+/// A session that was made, attached unless it was refused.
+struct Begun<T> {
+    session: Session,
+    refused: Option<CloseReason>,
+    early: Vec<Arrival>,
+    transport: T,
+}
+
+async fn begin<T: Transport>(hub: Arc<Inner>, device: Device, mut transport: T) -> Option<Begun<T>> {
     // A connection that broke before its login took effect must not end the session of its own successor.
     let max_bytes = hub.settings.max_inbound;
-    let early = poll_fn(|cx| Poll::Ready(login::read_early(&mut transport, max_bytes, cx))).await;
-    let Some(early) = early else { return CloseReason::Disconnected };
+    let early = poll_fn(|cx| Poll::Ready(login::read_early(&mut transport, max_bytes, cx))).await?;
     let (session, refused) = match login::login(&hub, device, transport.connection()).await {
         Ok(session) => (session, None),
         Err((session, reason)) => (session, Some(reason)),
     };
-    let mut end = End { session: &session, opened: refused.is_none(), reason: CloseReason::Dropped };
-    if end.opened {
-        hub.session_started();
-        hub.everyone.add(&session.core);
-    }
-    let opened = if end.opened { hub.hooks.open(&session) } else { Ok(()) };
-    let mut handler = pin!(handle(&session));
-    let mut driver = Driver::new(&session, transport);
-    early.into_iter().for_each(|arrival| driver.take(arrival));
-    if let Some(reason) = refused.or(opened.is_err().then_some(CloseReason::Panicked)) {
-        driver.end(reason);
-    }
-    end.reason = poll_fn(|cx| driver.poll(cx, handler.as_mut())).await;
-    end.reason
+    Some(Begun { session, refused, early, transport })
 }
 
 /// Takes a session apart when its task ends, however it ends.

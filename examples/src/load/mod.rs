@@ -24,9 +24,10 @@ pub const HELP: &str = "\
 load: one kind of load on a server that speaks the gateway's contract; prints one line of JSON
 
   --addr ADDR        the server's WebSocket listener
-  --scenario NAME    fan-out, echo, relay, pipelined, idle, connect
+  --scenario NAME    fan-out, rooms, echo, relay, pipelined, idle, connect
   --pid PID          the server's process, for its CPU time and memory
-  --connections N    2000 for fan-out, 256 for echo and relay, 16 for pipelined, 10000 for idle, 4000 for connect
+  --connections N    2000 for fan-out and rooms, 256 for echo and relay, 16 for pipelined, 10000 for idle,
+                     4000 for connect
   --size BYTES       payload of a message (100; 20480 for idle)
   --messages N       messages sent at once on each connection of pipelined (2000)
   --warmup S         traffic before the measurement (0.5)
@@ -39,6 +40,8 @@ load: one kind of load on a server that speaks the gateway's contract; prints on
 pub enum Scenario {
     /// One `B` at a time to everybody.
     FanOut,
+    /// One `R` at a time in each room of ten connections.
+    Rooms,
     /// One `E` at a time on each connection.
     Echo,
     /// One `T` at a time from each connection to its partner.
@@ -53,8 +56,9 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario with its name.
-    pub const ALL: [(Self, &str); 6] = [
+    pub const ALL: [(Self, &str); 7] = [
         (Self::FanOut, "fan-out"),
+        (Self::Rooms, "rooms"),
         (Self::Echo, "echo"),
         (Self::Relay, "relay"),
         (Self::Pipelined, "pipelined"),
@@ -64,7 +68,7 @@ impl Scenario {
 
     fn connections(self) -> usize {
         match self {
-            Self::FanOut => 2000,
+            Self::FanOut | Self::Rooms => 2000,
             Self::Echo | Self::Relay => 256,
             Self::Pipelined => 16,
             Self::Idle => 10_000,
@@ -192,7 +196,7 @@ pub struct Report {
 /// A connection that is refused, fails or gets what it did not ask for ends the run.
 pub async fn run(config: &Config) -> io::Result<Report> {
     match config.scenario {
-        Scenario::FanOut | Scenario::Echo | Scenario::Relay | Scenario::Pipelined => {
+        Scenario::FanOut | Scenario::Rooms | Scenario::Echo | Scenario::Relay | Scenario::Pipelined => {
             traffic::run(config).await
         }
         Scenario::Idle => idle::run(config).await,

@@ -1,4 +1,4 @@
-//! Messages on their way: fan-out, echo, relay and pipelined.
+//! Messages on their way: fan-out, rooms, echo, relay and pipelined.
 
 use std::{
     future::poll_fn,
@@ -28,10 +28,33 @@ struct Tally {
     delivered: AtomicU64,
     out_of_order: AtomicU64,
     latency: Mutex<Histogram>,
-    /// Receivers that the current message of fan-out has yet to reach.
+}
+
+/// Those who get one sender's messages.
+#[derive(Debug)]
+struct Audience {
+    operation: u8,
+    size: u64,
+    /// Receivers that the current message has yet to reach.
     missing: AtomicU64,
     reached_all: Notify,
 }
+
+impl Audience {
+    fn new(operation: u8, size: usize) -> Arc<Self> {
+        let (missing, reached_all) = (AtomicU64::new(0), Notify::new());
+        Arc::new(Self { operation, size: size as u64, missing, reached_all })
+    }
+
+    fn reached(&self) {
+        if self.missing.fetch_sub(1, Relaxed) == 1 {
+            self.reached_all.notify_one();
+        }
+    }
+}
+
+/// Members of a room.
+const ROOM: usize = 10;
 
 impl Tally {
     fn latency(&self) -> std::sync::MutexGuard<'_, Histogram> {
@@ -66,15 +89,31 @@ impl Moment {
 pub(super) async fn run(config: &Config) -> io::Result<Report> {
     let clients = log_in(config, true).await?;
     let tally = Arc::new(Tally::default());
+    let everybody = Audience::new(b'B', config.connections);
+    let mut room = Audience::new(b'R', ROOM.min(config.connections));
     let mut tasks = JoinSet::new();
-    for (index, client) in clients.into_iter().enumerate() {
+    for (index, mut client) in clients.into_iter().enumerate() {
         let tally = Arc::clone(&tally);
         let message = |head: &str| message(config.size, head);
         match config.scenario {
             Scenario::FanOut if index == 0 => {
-                tasks.spawn(broadcast(client, message("B"), config.connections as u64, tally));
+                tasks.spawn(publish(client, message("B"), Arc::clone(&everybody), tally));
             }
-            Scenario::FanOut => drop(tasks.spawn(receive(client, tally))),
+            Scenario::FanOut => drop(tasks.spawn(receive(client, Arc::clone(&everybody), tally))),
+            Scenario::Rooms => {
+                let name = index / ROOM;
+                join(&mut client, name).await?;
+                let (first, last) = (name * ROOM, config.connections.min(name * ROOM + ROOM) - 1);
+                if index == first {
+                    room = Audience::new(b'R', last + 1 - first);
+                }
+                // Everybody has joined when the last has: only then is anything sent.
+                if index == last {
+                    tasks.spawn(publish(client, message(&format!("R{name}|")), Arc::clone(&room), tally));
+                } else {
+                    tasks.spawn(receive(client, Arc::clone(&room), tally));
+                }
+            }
             Scenario::Relay => {
                 // Partners are neighbours; who has none, in an odd number, is left out.
                 let partner = index ^ 1;
@@ -160,38 +199,37 @@ async fn one_at_a_time(
     }
 }
 
+async fn join(client: &mut Client, room: usize) -> io::Result<()> {
+    let mut frame = Vec::new();
+    push_masked(&mut frame, TEXT, format!("J{room}").as_bytes());
+    client.send(&frame)?;
+    client.expect(b'+', 1).await
+}
+
 /// Sends the next message when the last has reached everybody.
-async fn broadcast(
+async fn publish(
     mut client: Client,
     message: Vec<u8>,
-    receivers: u64,
+    audience: Arc<Audience>,
     tally: Arc<Tally>,
 ) -> io::Result<()> {
     loop {
-        tally.missing.store(receivers, Relaxed);
+        audience.missing.store(audience.size, Relaxed);
         let sent = Instant::now();
         client.send(&message)?;
-        client.expect(b'B', 1).await?;
-        tally.reached(1);
-        tally.reached_all.notified().await;
+        client.expect(audience.operation, 1).await?;
+        tally.deliver(1);
+        audience.reached();
+        audience.reached_all.notified().await;
         tally.latency().record(sent.elapsed());
     }
 }
 
-impl Tally {
-    /// Counts receivers that have the current message of fan-out.
-    fn reached(&self, count: u64) {
-        self.deliver(count);
-        if self.missing.fetch_sub(count, Relaxed) == count {
-            self.reached_all.notify_one();
-        }
-    }
-}
-
-async fn receive(mut client: Client, tally: Arc<Tally>) -> io::Result<()> {
+async fn receive(mut client: Client, audience: Arc<Audience>, tally: Arc<Tally>) -> io::Result<()> {
     loop {
-        client.expect(b'B', 1).await?;
-        tally.reached(1);
+        client.expect(audience.operation, 1).await?;
+        tally.deliver(1);
+        audience.reached();
     }
 }
 

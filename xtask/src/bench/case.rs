@@ -12,7 +12,9 @@ pub(super) struct Case {
     pub(super) args: &'static [&'static str],
     /// The same for `--quick`, instead.
     pub(super) quick: &'static [&'static str],
-    /// Its only use is a point on a curve.
+    /// The curve that its first figure is a point of, and where.
+    pub(super) point: Option<(&'static str, f64)>,
+    /// It is measured for that point alone.
     pub(super) curve: bool,
     pub(super) figures: &'static [Figure],
 }
@@ -42,9 +44,23 @@ const fn figure(
     Figure { label, key, unit, goal, floor }
 }
 
-const fn curve(name: &'static str, args: &'static [&'static str], figures: &'static [Figure]) -> Case {
-    Case { name, args, quick: args, curve: true, figures }
+const fn curve(
+    name: &'static str,
+    point: (&'static str, f64),
+    args: &'static [&'static str],
+    figures: &'static [Figure],
+) -> Case {
+    Case { name, args, quick: args, point: Some(point), curve: true, figures }
 }
+
+/// The curves, by what their points are told apart by.
+pub(super) const FAN_OUT: &str = "fan-out: CPU per delivery (µs) by receivers";
+const ROOMS: &str = "rooms of ten: CPU per delivery (µs) by rooms";
+const SIZES: &str = "echo: CPU per message (µs) by bytes";
+const LOGINS: &str = "login storm: CPU per connect (µs) by connections";
+
+/// All of them, in the order of the report.
+pub(super) const CURVES: [&str; 4] = [FAN_OUT, ROOMS, SIZES, LOGINS];
 
 /// Every scenario, in the order of the table.
 pub(super) const CASES: &[Case] = &[
@@ -52,6 +68,7 @@ pub(super) const CASES: &[Case] = &[
         name: "fan-out",
         args: &["--scenario", "fan-out"],
         quick: &["--scenario", "fan-out", "--seconds", "1"],
+        point: Some((FAN_OUT, 2000.0)),
         curve: false,
         figures: &[figure("fan-out to 2,000 (`B`), CPU per delivery", CPU, "µs", "≤ 1.2 × floor", Some(3.0))],
     },
@@ -59,6 +76,7 @@ pub(super) const CASES: &[Case] = &[
         name: "echo",
         args: &["--scenario", "echo"],
         quick: &["--scenario", "echo", "--seconds", "1"],
+        point: Some((SIZES, 100.0)),
         curve: false,
         figures: &[
             figure("echo, 256 connections (`E`), CPU per message", CPU, "µs", "≤ 1.3 × floor", Some(3.6)),
@@ -72,6 +90,7 @@ pub(super) const CASES: &[Case] = &[
         name: "relay",
         args: &["--scenario", "relay"],
         quick: &["--scenario", "relay", "--seconds", "1"],
+        point: None,
         curve: false,
         figures: &[figure(
             "relay in 128 pairs (`T`), CPU per message",
@@ -85,6 +104,7 @@ pub(super) const CASES: &[Case] = &[
         name: "pipelined",
         args: &["--scenario", "pipelined"],
         quick: &["--scenario", "pipelined", "--seconds", "1"],
+        point: None,
         curve: false,
         figures: &[
             figure("2,000 pipelined on 16 connections, CPU per message", CPU, "µs", "≤ 1.5 µs", None),
@@ -95,6 +115,7 @@ pub(super) const CASES: &[Case] = &[
         name: "connect",
         args: &["--scenario", "connect"],
         quick: &["--scenario", "connect", "--connections", "1000"],
+        point: Some((LOGINS, 4000.0)),
         curve: false,
         figures: &[figure("CPU per connect", CPU, "µs", "≤ 40 µs", Some(10.0))],
     },
@@ -102,6 +123,7 @@ pub(super) const CASES: &[Case] = &[
         name: "idle",
         args: &["--scenario", "idle"],
         quick: &["--scenario", "idle", "--connections", "2000"],
+        point: None,
         curve: false,
         figures: &[
             figure("memory per idle connection", "idle_kib", "KiB", "≤ 4 KiB, aim 2.5", Some(1.05)),
@@ -110,33 +132,69 @@ pub(super) const CASES: &[Case] = &[
     },
     curve(
         "fan-out-100",
+        (FAN_OUT, 100.0),
         &["--scenario", "fan-out", "--connections", "100", "--seconds", "1"],
         &[figure("fan-out to 100, CPU per delivery", CPU, "µs", "", None)],
     ),
     curve(
         "fan-out-1000",
+        (FAN_OUT, 1000.0),
         &["--scenario", "fan-out", "--connections", "1000", "--seconds", "1"],
         &[figure("fan-out to 1,000, CPU per delivery", CPU, "µs", "", None)],
     ),
     curve(
         "fan-out-10000",
+        (FAN_OUT, 10_000.0),
         &["--scenario", "fan-out", "--connections", "10000", "--seconds", "2"],
         &[figure("fan-out to 10,000, CPU per delivery", CPU, "µs", "", None)],
     ),
     curve(
         "echo-16B",
+        (SIZES, 16.0),
         &["--scenario", "echo", "--size", "16", "--seconds", "1"],
         &[figure("echo of 16 B, CPU per message", CPU, "µs", "", None)],
     ),
     curve(
         "echo-1KiB",
+        (SIZES, 1024.0),
         &["--scenario", "echo", "--size", "1024", "--seconds", "1"],
         &[figure("echo of 1 KiB, CPU per message", CPU, "µs", "", None)],
     ),
     curve(
         "echo-16KiB",
+        (SIZES, 16_384.0),
         &["--scenario", "echo", "--size", "16384", "--seconds", "1"],
         &[figure("echo of 16 KiB, CPU per message", CPU, "µs", "", None)],
+    ),
+    curve(
+        "rooms-20",
+        (ROOMS, 20.0),
+        &["--scenario", "rooms", "--connections", "200", "--seconds", "1"],
+        &[figure("20 rooms of ten, CPU per delivery", CPU, "µs", "", None)],
+    ),
+    curve(
+        "rooms-200",
+        (ROOMS, 200.0),
+        &["--scenario", "rooms", "--connections", "2000", "--seconds", "1"],
+        &[figure("200 rooms of ten, CPU per delivery", CPU, "µs", "", None)],
+    ),
+    curve(
+        "rooms-1000",
+        (ROOMS, 1000.0),
+        &["--scenario", "rooms", "--connections", "10000", "--seconds", "2"],
+        &[figure("1,000 rooms of ten, CPU per delivery", CPU, "µs", "", None)],
+    ),
+    curve(
+        "connect-1000",
+        (LOGINS, 1000.0),
+        &["--scenario", "connect", "--connections", "1000"],
+        &[figure("login storm of 1,000, CPU per connect", CPU, "µs", "", None)],
+    ),
+    curve(
+        "connect-10000",
+        (LOGINS, 10_000.0),
+        &["--scenario", "connect", "--connections", "10000"],
+        &[figure("login storm of 10,000, CPU per connect", CPU, "µs", "", None)],
     ),
 ];
 

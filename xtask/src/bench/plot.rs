@@ -1,4 +1,4 @@
-//! Bar charts as SVG, by hand: no program, font or script is needed to look at them.
+//! Charts as SVG, by hand: no program, font or script is needed to look at them.
 
 use std::fmt::Write as _;
 
@@ -56,6 +56,73 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
     svg
 }
 
+/// One server's curve.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) label: String,
+    /// By rising x, which is more than 0.
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+const COLORS: [&str; 6] = ["#a0aec0", "#718096", "#2b6cb0", "#2f855a", "#b7791f", "#9b2c2c"];
+const CHART: f64 = 260.0;
+
+/// Curves over a logarithmic axis, the values' own axis from 0.
+pub(super) fn lines(title: &str, lines: &[Line]) -> String {
+    let points = || lines.iter().flat_map(|line| line.points.iter());
+    let most = points().map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max);
+    let first = points().map(|point| point.0).fold(f64::INFINITY, f64::min).ln();
+    let last = points().map(|point| point.0).fold(f64::MIN_POSITIVE, f64::max).ln();
+    let (left, right, bottom) = (60.0, WIDTH - LABELS, TOP + CHART);
+    let x = |value: f64| left + (value.ln() - first) / (last - first).max(f64::MIN_POSITIVE) * (right - left);
+    let y = |value: f64| bottom - value / most * CHART;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {}\" \
+         font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"10\" y=\"24\" font-size=\"15\" font-weight=\"bold\">{}</text>\n\
+         <path d=\"M{left} {TOP}V{bottom}H{right}\" stroke=\"#1a202c\" fill=\"none\"/>\n",
+        bottom + 30.0,
+        escape(title)
+    );
+    for share in [0.0, 0.5, 1.0] {
+        let value = most * share;
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.1}</text>",
+            left - 6.0,
+            y(value) + 4.0
+        );
+    }
+    let mut ticks: Vec<f64> = points().map(|point| point.0).collect();
+    ticks.sort_by(f64::total_cmp);
+    ticks.dedup();
+    for tick in ticks {
+        let _ = writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{tick}</text>",
+            x(tick),
+            bottom + 18.0
+        );
+    }
+    for (index, line) in lines.iter().enumerate() {
+        let color = COLORS[index % COLORS.len()];
+        let path: Vec<String> =
+            line.points.iter().map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1))).collect();
+        let row = TOP + 20.0 * (index as f64 + 1.0);
+        let _ = writeln!(
+            svg,
+            "<polyline points=\"{}\" stroke=\"{color}\" stroke-width=\"2\" fill=\"none\"/>\n\
+             <text x=\"{}\" y=\"{row}\" fill=\"{color}\">{}</text>",
+            path.join(" "),
+            right + 10.0,
+            escape(&line.label)
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -71,5 +138,13 @@ mod tests {
         assert!(svg.contains("a &lt; b") && svg.contains("one &amp; two"), "{svg}");
         assert!(svg.contains("width=\"220.0\"") && svg.contains("width=\"440.0\""), "{svg}");
         assert!(!bars("empty", &[]).contains("NaN"));
+    }
+
+    #[test]
+    fn a_curve_goes_from_corner_to_corner() {
+        let line = Line { label: "one".to_owned(), points: vec![(10.0, 1.0), (100.0, 2.0), (1000.0, 4.0)] };
+        let svg = lines("by size", &[line]);
+        assert!(svg.contains("points=\"60.0,235.0 285.0,170.0 510.0,40.0\""), "{svg}");
+        assert!(!lines("empty", &[]).contains("points"));
     }
 }

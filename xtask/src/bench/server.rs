@@ -28,9 +28,14 @@ pub(super) enum Server {
 }
 
 impl Server {
-    /// Whether the case has anything to measure there: memory only with a process to look at.
+    /// Whether the case has anything to measure there: memory only with a process to look at, rooms only where there
+    /// are some.
     pub(super) fn can_tell(&self, case: &Case) -> bool {
-        case.name != "idle" || !matches!(self, Self::Elsewhere { pid: None, .. })
+        match self {
+            Self::Floor | Self::AxumHub => !case.name.starts_with("rooms"),
+            Self::Elsewhere { pid: None, .. } => case.name != "idle",
+            Self::Gateway(_) | Self::Elsewhere { .. } => true,
+        }
     }
 }
 

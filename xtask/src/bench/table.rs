@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::case::{Case, Figure, digits};
-use super::plot::{Bar, bars};
+use super::case::{CURVES, Case, Figure, digits};
+use super::plot::{self, Bar, Line, bars};
 use super::server::Server;
 
 /// The floor is further off than noise explains when it takes this much more than where the goals were set.
@@ -156,10 +156,28 @@ impl Samples {
             let name = format!("{}-{}.svg", case.name, figure.key.replace('_', "-"));
             (name, bars(&format!("{} ({})", figure.label.replace('`', ""), figure.unit), &measured))
         };
-        rows(cases)
-            .filter(|(_, figure)| figure.key != "out_of_order")
-            .map(|(case, figure)| plot(case, figure))
-            .collect()
+        // A point of a curve has no plot of its own.
+        let rows = rows(cases).filter(|(case, figure)| !case.curve && figure.key != "out_of_order");
+        let curves = CURVES.iter().filter_map(|curve| self.curve(curve, cases, servers));
+        rows.map(|(case, figure)| plot(case, figure)).chain(curves).collect()
+    }
+
+    /// The plot of a curve of which two points at least were measured.
+    fn curve(&self, curve: &str, cases: &[&'static Case], servers: &[Server]) -> Option<(String, String)> {
+        let mut points: Vec<(f64, &Case)> = cases
+            .iter()
+            .filter_map(|case| case.point.filter(|(of, _)| *of == curve).map(|(_, x)| (x, *case)))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let line = |server: &Server| {
+            let at = |(x, case): &(f64, &Case)| {
+                Some((*x, self.values(case, case.figures.first()?, server)?.median))
+            };
+            Line { label: server.to_string(), points: points.iter().filter_map(at).collect() }
+        };
+        let lines: Vec<Line> = servers.iter().map(line).filter(|line| line.points.len() > 1).collect();
+        let name = curve.split(':').next().unwrap_or(curve).replace(' ', "-");
+        (!lines.is_empty()).then(|| (format!("curve-{name}.svg"), plot::lines(curve, &lines)))
     }
 }
 

@@ -87,12 +87,17 @@ impl Moment {
 }
 
 pub(super) async fn run(config: &Config) -> io::Result<Report> {
-    let clients = log_in(config, true).await?;
+    let mut clients = log_in(config, true).await?;
+    if config.scenario == Scenario::Rooms {
+        for (index, client) in clients.iter_mut().enumerate() {
+            join(client, index / ROOM).await?;
+        }
+    }
     let tally = Arc::new(Tally::default());
     let everybody = Audience::new(b'B', config.connections);
     let mut room = Audience::new(b'R', ROOM.min(config.connections));
     let mut tasks = JoinSet::new();
-    for (index, mut client) in clients.into_iter().enumerate() {
+    for (index, client) in clients.into_iter().enumerate() {
         let tally = Arc::clone(&tally);
         let message = |head: &str| message(config.size, head);
         match config.scenario {
@@ -101,15 +106,11 @@ pub(super) async fn run(config: &Config) -> io::Result<Report> {
             }
             Scenario::FanOut => drop(tasks.spawn(receive(client, Arc::clone(&everybody), tally))),
             Scenario::Rooms => {
-                let name = index / ROOM;
-                join(&mut client, name).await?;
-                let (first, last) = (name * ROOM, config.connections.min(name * ROOM + ROOM) - 1);
+                let first = index / ROOM * ROOM;
                 if index == first {
-                    room = Audience::new(b'R', last + 1 - first);
-                }
-                // Everybody has joined when the last has: only then is anything sent.
-                if index == last {
-                    tasks.spawn(publish(client, message(&format!("R{name}|")), Arc::clone(&room), tally));
+                    room = Audience::new(b'R', ROOM.min(config.connections - first));
+                    let message = message(&format!("R{}|", index / ROOM));
+                    tasks.spawn(publish(client, message, Arc::clone(&room), tally));
                 } else {
                     tasks.spawn(receive(client, Arc::clone(&room), tally));
                 }

@@ -77,7 +77,13 @@ pub struct Claim {
 #[non_exhaustive]
 pub enum Delivery {
     /// A message that is not kept.
-    Now(Message),
+    Now {
+        /// The message.
+        message: Message,
+        /// The last kept message that the sender's node has stored for the user, as far as it remembers: this one
+        /// follows it, and waits until the session has been given it.
+        after: Option<Seq>,
+    },
     /// Kept messages are in the shared queue, up to this position.
     Stored(Seq),
 }
@@ -141,6 +147,27 @@ impl Node {
     /// one. Returns how many sessions ended.
     pub fn evict(&self, uid: &Uid, class: &str, epoch: Epoch) -> usize {
         self.hub.upgrade().map_or(0, |hub| hub.evict_here(uid, class, epoch))
+    }
+
+    /// The logins that have a session here, with the epochs of their claims: what a relay claims again when it may
+    /// have been forgotten.
+    #[must_use]
+    pub fn claims(&self) -> Vec<(Claim, Epoch)> {
+        self.hub.upgrade().map_or_else(Vec::new, |hub| hub.claims_here())
+    }
+
+    /// Ends the session of this claim, if it is here; returns whether it was. For a relay that can no longer hold the
+    /// claim.
+    pub fn end(&self, uid: &Uid, epoch: Epoch, reason: CloseReason) -> bool {
+        self.hub.upgrade().is_some_and(|hub| hub.end_here(uid, epoch, reason))
+    }
+
+    /// Looks into the shared queue for what the user's sessions here have not been given: a relay that may have missed
+    /// a [`Delivery::Stored`] calls it for each user who is [`online`](Self::online) here, at a pace of its own.
+    pub fn recheck(&self, uid: &Uid) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.recheck_here(uid);
+        }
     }
 
     /// Ends sessions of a user here; returns how many.

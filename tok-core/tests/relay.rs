@@ -1,10 +1,18 @@
 //! Two hubs in one process, joined by the reference relay, over one queue and in the simulator.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tok_core::{
-    Actor, CloseReason, ConfigError, Device, Hub, Message, Session, Sso, async_trait,
-    queue::Caps,
+    Actor, CloseReason, ConfigError, Device, Epoch, Hub, HubBuilder, Message, MessageId, MessageKind,
+    Outcome, Queue, Session, Sso, Uid, Undelivered, async_trait,
+    queue::{Admit, Caps, Entry},
+    relay::{Audience, Claim, Delivery, Node, Relay, RelayError, Target},
     rt::Runtime,
     testkit::{
         MemoryPeer, MemoryRelay, Read, memory_pair,
@@ -35,11 +43,15 @@ struct Cluster {
 
 impl Cluster {
     fn new(sim: &Sim, sso: &Sso) -> Self {
+        Self::with(sim, sso, |builder| builder)
+    }
+
+    fn with(sim: &Sim, sso: &Sso, more: impl Fn(HubBuilder) -> HubBuilder) -> Self {
         let rt = sim.runtime();
         let queue = Arc::new(ReferenceQueue::with_caps(CAPS));
         let hubs = MemoryRelay::cluster(2).into_iter().map(|relay| {
             let builder = Hub::builder(Nothing).runtime(rt.clone()).relay(relay).queue(Arc::clone(&queue));
-            builder.sso(sso.clone()).build().unwrap()
+            more(builder.sso(sso.clone())).build().unwrap()
         });
         let hubs = hubs.collect();
         Self { rt, hubs }
@@ -47,7 +59,11 @@ impl Cluster {
 
     /// A session on one node that has taken effect.
     async fn login(&self, node: usize, device: Device) -> MemoryPeer {
-        let (transport, mut peer) = memory_pair(64 * 1024, true);
+        self.login_with(node, device, 64 * 1024).await
+    }
+
+    async fn login_with(&self, node: usize, device: Device, buffer: usize) -> MemoryPeer {
+        let (transport, mut peer) = memory_pair(buffer, true);
         let session = self.hubs[node].serve(device, transport);
         self.rt.spawn(
             "session",
@@ -79,22 +95,130 @@ fn each_seed(test: impl AsyncFn(&Sim) + Copy) {
 }
 
 #[test]
-fn a_message_reaches_a_user_on_another_node() {
+fn what_senders_on_two_nodes_mix_arrives_in_the_order_of_each() {
     each_seed(async |sim| {
         let cluster = Cluster::new(sim, &Sso::PerUser);
+        // Room for little, so that she is behind and reads from the queue.
+        let mut alice = cluster.login_with(0, Device::new("alice"), 100).await;
+        for (sender, hub) in cluster.hubs.iter().cloned().enumerate() {
+            let rt = cluster.rt.clone();
+            let send = async move {
+                for n in 0..60 {
+                    let send = hub.send("alice", format!("{sender} {n}"));
+                    let receipt = if rt.below(2) == 0 { send.ttl(HOUR).await } else { send.await };
+                    assert_eq!(receipt.unwrap().sessions(), 1);
+                    rt.sleep(Duration::from_millis(rt.below(3))).await;
+                }
+            };
+            cluster.rt.spawn("sender", Box::pin(send));
+        }
+        let mut next = [0, 0];
+        while next != [60, 60] {
+            let got = text(&mut alice).await;
+            let (sender, n) = got.split_once(' ').unwrap();
+            let sender: usize = sender.parse().unwrap();
+            assert_eq!(n.parse(), Ok(next[sender]), "of sender {sender}");
+            next[sender] += 1;
+            cluster.rt.sleep(Duration::from_millis(cluster.rt.below(4))).await;
+        }
+    });
+}
+
+#[test]
+fn a_user_on_another_node_is_not_offline() {
+    each_seed(async |sim| {
+        let reports = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reports);
+        let count = move |_: &Uid, _: &Message, _: Undelivered| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        let cluster = Cluster::with(sim, &Sso::PerUser, |builder| builder.undelivered(count.clone()));
         let mut alice = cluster.login(0, Device::new("alice")).await;
-        for n in 0..20 {
-            let send = cluster.hubs[1].send("alice", n.to_string());
-            // Kept and not kept, mixed.
-            let receipt = if n % 3 == 0 { send.ttl(HOUR).await } else { send.await };
-            receipt.unwrap();
-        }
-        let mut got: Vec<u32> = Vec::new();
-        while got.len() < 20 {
-            got.push(text(&mut alice).await.parse().unwrap());
-        }
-        let (kept, other): (Vec<u32>, Vec<u32>) = got.iter().partition(|n| *n % 3 == 0);
-        assert!(kept.is_sorted() && other.is_sorted(), "{got:?}");
+        let receipt = cluster.hubs[1].send("alice", "kept").ttl(HOUR).await.unwrap();
+        assert!(receipt.is_stored() && !receipt.is_offline() && receipt.sessions() == 1, "{receipt:?}");
+        assert_eq!(text(&mut alice).await, "kept");
+        assert_eq!(reports.load(Ordering::Relaxed), 0);
+
+        let receipt = cluster.hubs[1].send("nobody", "kept").ttl(HOUR).await.unwrap();
+        assert!(receipt.is_stored() && receipt.is_offline(), "{receipt:?}");
+        assert_eq!(reports.load(Ordering::Relaxed), 1);
+        // Whoever confirms it may be on another node, where nobody tells.
+        assert_eq!(receipt.outcome().await, Outcome::Unknown);
+    });
+}
+
+/// A relay that tells nobody anything, and gives the test its node.
+#[derive(Clone, Default)]
+struct Deaf(Arc<OnceLock<Node>>);
+
+#[async_trait]
+impl Relay for Deaf {
+    fn start(&self, node: Node) -> Result<(), RelayError> {
+        let _ = self.0.set(node);
+        Ok(())
+    }
+    async fn claim(&self, _: &Claim) -> Result<Epoch, RelayError> {
+        Ok(Epoch::new(7))
+    }
+    async fn release(&self, _: &Uid, _: Epoch) -> Result<(), RelayError> {
+        Ok(())
+    }
+    async fn deliver(&self, _: &Uid, _: &Delivery) -> Result<usize, RelayError> {
+        Ok(0)
+    }
+    async fn publish(&self, _: &Audience, _: &Message) -> Result<(), RelayError> {
+        Ok(())
+    }
+    async fn kick(&self, _: &Uid, _: &Target, _: CloseReason) -> Result<usize, RelayError> {
+        Ok(0)
+    }
+    async fn is_online(&self, _: &Uid) -> Result<bool, RelayError> {
+        Ok(false)
+    }
+    async fn users_online(&self) -> Result<usize, RelayError> {
+        Ok(0)
+    }
+    async fn online(&self) -> Result<Vec<Uid>, RelayError> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_relay_that_missed_something_can_make_up_for_it() {
+    each_seed(async |sim| {
+        let (rt, relay) = (sim.runtime(), Deaf::default());
+        let queue = Arc::new(ReferenceQueue::with_caps(CAPS));
+        let builder =
+            Hub::builder(Nothing).runtime(rt.clone()).relay(relay.clone()).queue(Arc::clone(&queue));
+        let cluster = Cluster { rt, hubs: vec![builder.build().unwrap()] };
+        let node = relay.0.get().unwrap();
+        let alice = Uid::from("alice");
+        let mut peer = cluster.login(0, Device::new("alice")).await;
+        // Her login looks into the queue by itself.
+        cluster.rt.sleep(Duration::from_secs(1)).await;
+        assert_eq!(
+            node.claims(),
+            [(Claim { uid: alice.clone(), class: Some(String::new()) }, Epoch::new(7))],
+            "the class of one session a user is empty"
+        );
+
+        // Another node stored it, and what that node said of it was lost.
+        let entry = Entry {
+            id: MessageId::from_u128(1),
+            kind: MessageKind::Text,
+            data: "unannounced".into(),
+            expires_at: None,
+        };
+        queue.enqueue(&alice, &[entry], Admit::WithinLimits).await.unwrap();
+        cluster.rt.sleep(Duration::from_secs(5)).await;
+        assert_eq!(peer.try_recv(), None);
+        node.recheck(&alice);
+        assert_eq!(text(&mut peer).await, "unannounced");
+
+        assert!(!node.end(&alice, Epoch::new(6), CloseReason::Unavailable));
+        assert!(node.end(&alice, Epoch::new(7), CloseReason::Unavailable));
+        assert_eq!(peer.recv().await, Read::Close(CloseReason::Unavailable));
+        assert_eq!(node.claims(), []);
     });
 }
 

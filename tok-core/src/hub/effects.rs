@@ -147,7 +147,8 @@ impl<T> Default for Few<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Ticket(Mutex<(Option<Verdict>, Option<Waker>)>);
 
-type Verdict = Result<(), SendError>;
+/// How many sessions of other nodes were told.
+type Verdict = Result<usize, SendError>;
 
 impl Ticket {
     pub(crate) fn settle(&self, result: Verdict, fx: &mut Effects) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::{
     effects::Effects,
     inner::Inner,
+    log::After,
     session::Core,
     user::{State, User},
 };
 use crate::{
     CloseReason, Epoch, Message, SendError, Uid,
-    relay::{Audience, Delivery, Target},
+    relay::{Audience, Claim, Delivery, Target},
 };
 
 impl Inner {
@@ -18,14 +19,18 @@ impl Inner {
         let Some(user) = self.registry.find(uid) else { return 0 };
         let mut fx = Effects::default();
         let sessions = match delivery {
-            Delivery::Now(message) => {
+            Delivery::Now { message, after } => {
                 let Ok(packet) = self.packet(message.clone(), None) else { return 0 };
-                user.lock().and_then(|state| state.offer(self, &packet, &mut fx)).unwrap_or_default()
+                user.lock().map_or(0, |mut state| {
+                    if let Some(after) = *after {
+                        state.stored_elsewhere(self, after, &mut fx);
+                    }
+                    let after = After::Elsewhere(after.unwrap_or_default());
+                    state.offer(self, &packet, after, &mut fx).unwrap_or_default()
+                })
             }
             Delivery::Stored(seq) => user.lock().map_or(0, |mut state| {
-                state.log.raise_stored_tail(*seq);
-                state.feed_all(self, &mut fx);
-                state.want_lane(self, &mut fx);
+                state.stored_elsewhere(self, *seq, &mut fx);
                 state.live()
             }),
         };
@@ -82,6 +87,37 @@ impl Inner {
     pub(crate) fn online_here(&self) -> Vec<Uid> {
         let online = self.registry.all().filter(|user| user.lock().is_some_and(|state| state.live() > 0));
         online.map(|user| user.uid().clone()).collect()
+    }
+
+    pub(crate) fn claims_here(&self) -> Vec<(Claim, Epoch)> {
+        let mut claims = Vec::new();
+        for user in self.registry.all() {
+            let Some(state) = user.lock() else { continue };
+            let live = state.sessions.iter().filter(|core| core.slot.lock().is_live());
+            claims.extend(live.map(|core| {
+                let class = core.class().as_deref().map(str::to_owned);
+                (Claim { uid: user.uid().clone(), class }, core.epoch)
+            }));
+        }
+        claims
+    }
+
+    pub(crate) fn end_here(self: &Arc<Self>, uid: &Uid, epoch: Epoch, reason: CloseReason) -> bool {
+        let Some(user) = self.registry.find(uid) else { return false };
+        self.with_state(&user, |state, fx| self.end_sessions(state, reason, fx, |core| core.epoch == epoch))
+            > 0
+    }
+
+    pub(crate) fn recheck_here(self: &Arc<Self>, uid: &Uid) {
+        let Some(user) = self.registry.find(uid) else { return };
+        self.with_state(&user, |state, fx| {
+            if state.live() > 0 {
+                state.log.forget_stored_tail();
+                state.feed_all(self, fx);
+                state.want_lane(self, fx);
+            }
+            0
+        });
     }
 
     fn with_state(

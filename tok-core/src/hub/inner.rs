@@ -12,6 +12,7 @@ use super::{
     hooks::{Hooks, Undelivered},
     lane::LaneGuard,
     packet::Budget,
+    recent::Recent,
     registry::Registry,
     room::{Room, Rooms},
     timers::Timers,
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) hooks: Hooks,
     pub(crate) budget: Arc<Budget>,
     pub(crate) registry: Registry,
+    pub(crate) recent: Recent,
     pub(crate) rooms: Rooms,
     /// The room that every session is in.
     pub(crate) everyone: Room,
@@ -78,6 +80,7 @@ impl Inner {
         Self {
             budget: Arc::new(Budget::new(settings.max_memory)),
             registry: Registry::new(seed),
+            recent: Recent::new(seed),
             rooms: Rooms::new(seed),
             everyone: Room::new("", seed),
             timers: Timers::default(),

@@ -146,15 +146,30 @@ async fn store(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry], admit: Ad
         for single in batch {
             let entry = [single.packet.entry()];
             let result = hub.queue.enqueue(user.uid(), &entry, admit).await;
-            let last = result.as_ref().ok().and_then(|stored| stored.seqs.last().copied());
-            settle(hub, user, std::slice::from_ref(single), admit, result.map(|stored| stored.seqs))?;
-            tell(hub, user, last).await;
+            finish(hub, user, std::slice::from_ref(single), admit, result.map(|stored| stored.seqs)).await?;
         }
         return Ok(());
     }
-    let last = result.as_ref().ok().and_then(|stored| stored.seqs.last().copied());
-    settle(hub, user, batch, admit, result.map(|stored| stored.seqs))?;
-    tell(hub, user, last).await;
+    finish(hub, user, batch, admit, result.map(|stored| stored.seqs)).await
+}
+
+/// Draws the consequences of a store: here, then on other nodes, then for those who wait for it.
+async fn finish(
+    hub: &Arc<Inner>,
+    user: &Arc<User>,
+    batch: &[LogEntry],
+    admit: Admit,
+    result: Result<Vec<Seq>, QueueError>,
+) -> Result<(), TryLater> {
+    let last = result.as_ref().ok().map(|seqs| seqs.last().copied());
+    settle(hub, user, batch, admit, result)?;
+    let Some(last) = last else { return Ok(()) };
+    let elsewhere = tell(hub, user, last).await;
+    let mut fx = Effects::default();
+    if let Some(mut state) = user.lock() {
+        state.answer(batch, elsewhere, &mut fx);
+    }
+    fx.run(hub, Some(user));
     Ok(())
 }
 
@@ -182,7 +197,7 @@ async fn recheck(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry]) -> Resu
     }
     // A store is done whole or not at all.
     let found = if found.len() == batch.len() { found } else { Vec::new() };
-    settle(hub, user, &batch[..found.len()], Admit::AlreadyAccepted, Ok(found))
+    finish(hub, user, &batch[..found.len()], Admit::AlreadyAccepted, Ok(found)).await
 }
 
 fn settle(
@@ -197,13 +212,7 @@ fn settle(
     if let Some(mut state) = user.lock() {
         state.queue_failing = false;
         match result {
-            Ok(seqs) => {
-                let offline = state.live() == 0;
-                state.stored(hub, batch, &seqs, &mut fx);
-                for entry in batch.iter().filter(|_| offline) {
-                    fx.report(user.uid(), Arc::clone(&entry.packet), Undelivered::Stored);
-                }
-            }
+            Ok(seqs) => state.stored(hub, batch, &seqs, &mut fx),
             Err(QueueError::NotKept) => {
                 for entry in batch.iter().filter(|entry| entry.accepted) {
                     fx.report(user.uid(), Arc::clone(&entry.packet), Undelivered::NotKept);
@@ -230,13 +239,15 @@ fn settle(
     if later { Err(TryLater) } else { Ok(()) }
 }
 
-/// Tells other nodes that the shared queue has more. Should it be lost, the next one says it too.
-async fn tell(hub: &Inner, user: &User, last: Option<Seq>) {
-    if let (Some(relay), Some(last)) = (&hub.relay, last)
-        && let Err(error) = relay.deliver(user.uid(), &Delivery::Stored(last)).await
-    {
+/// Tells other nodes that the shared queue has more; returns how many sessions there it is for. Should it be lost, the
+/// next one says it too.
+async fn tell(hub: &Inner, user: &User, last: Option<Seq>) -> usize {
+    let (Some(relay), Some(last)) = (&hub.relay, last) else { return 0 };
+    hub.recent.stored(user.uid(), last);
+    relay.deliver(user.uid(), &Delivery::Stored(last)).await.unwrap_or_else(|error| {
         event!(WARN, error = %error, "other nodes were not told of a stored message");
-    }
+        0
+    })
 }
 
 async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Result<(), TryLater> {
@@ -307,6 +318,7 @@ fn give(state: &mut State, hub: &Inner, core: &Arc<Core>, after: Seq, page: &Pag
             }
             last = *seq;
             let pos = state.log.pos_of(*seq).unwrap_or_default();
+            slot.release_held(Some(Cursor { seq: *seq, pos }));
             if *seq <= state.log.confirmed().seq {
                 continue;
             }

@@ -22,6 +22,28 @@ impl Cursor {
     }
 }
 
+/// What of a user's log a message that is not kept follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum After {
+    /// Sent here: all that this node's log had then. The sequence is what the queue held before that, the highest there
+    /// is where nobody knew.
+    Here(Cursor),
+    /// Sent on another node: what that node had stored.
+    Elsewhere(Seq),
+}
+
+impl After {
+    /// Whether it goes before the entry at `next`, for a session that has been given all before that, up to `fed`.
+    pub(crate) fn precedes(self, next: Cursor, fed: Cursor) -> bool {
+        match self {
+            // Both passed through this log.
+            Self::Here(last) if next.pos > 0 => last.pos < next.pos,
+            Self::Here(last) => last.seq < next.seq && last.pos <= fed.pos,
+            Self::Elsewhere(last) => next.seq == Seq::START || last < next.seq,
+        }
+    }
+}
+
 /// The back of a user's log: what is in memory, and what is known of the front, which the queue holds.
 ///
 /// Everything stored that is not here precedes everything that is here. Entries leave from the front when they are
@@ -66,8 +88,9 @@ impl Log {
         self.last_pos
     }
 
-    pub(crate) fn last_pos(&self) -> u64 {
-        self.last_pos
+    /// What a message that is sent here now follows.
+    pub(crate) fn end(&self) -> After {
+        After::Here(Cursor { seq: self.stored_tail.unwrap_or(Seq::new(u64::MAX)), pos: self.last_pos })
     }
 
     pub(crate) fn confirmed(&self) -> Cursor {
@@ -118,6 +141,11 @@ impl Log {
     /// Another node has stored up to `tail`. Where the end is not known yet, reading will find it.
     pub(crate) fn raise_stored_tail(&mut self, tail: Seq) {
         self.stored_tail = self.stored_tail.map(|known| known.max(tail));
+    }
+
+    /// Somebody may have stored more without a word: reading will find the end.
+    pub(crate) fn forget_stored_tail(&mut self) {
+        self.stored_tail = None;
     }
 
     /// Where memory starts, if what is there is stored too: pages of the queue end before it.

@@ -12,6 +12,7 @@ mod log;
 mod login;
 mod packet;
 mod receipt;
+mod recent;
 mod registry;
 mod room;
 mod send;

@@ -29,7 +29,8 @@ pub enum Outcome {
     Confirmed,
     /// Its TTL ran out before anyone confirmed it, or it could not be kept any longer.
     Lapsed,
-    /// The message was not to be kept, so nobody was asked.
+    /// Nobody knows: the message was not to be kept, or its time ran out in a cluster, where another node may have had
+    /// it confirmed.
     Unknown,
 }
 
@@ -74,7 +75,8 @@ impl Receipt {
                     None => state.wait(*pos, cx.waker()),
                 }
             }
-            lapse.as_mut().poll(cx).map(|()| Outcome::Lapsed)
+            let lapsed = if hub.relay.is_some() { Outcome::Unknown } else { Outcome::Lapsed };
+            lapse.as_mut().poll(cx).map(|()| lapsed)
         })
         .await
     }

@@ -76,7 +76,7 @@ fn send_here(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Receipt, S
     let mut fx = Effects::default();
     let user = hub.registry.find(uid);
     let state = user.as_ref().and_then(|user| user.lock());
-    let taken = state.and_then(|state| state.offer(hub, &packet, &mut fx));
+    let taken = state.and_then(|state| state.offer(hub, &packet, state.log.end(), &mut fx));
     fx.run(hub, user.as_ref());
     if taken.is_none() && hub.relay.is_none() {
         hub.hooks.undelivered(uid, packet.message(), Undelivered::Offline);
@@ -90,7 +90,8 @@ async fn send_now(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Recei
     let message = hub.identified(message);
     let mut receipt = send_here(hub, uid, message.clone())?;
     if let Some(relay) = &hub.relay {
-        let elsewhere = relay.deliver(uid, &Delivery::Now(message.clone())).await;
+        let after = hub.recent.last_stored(uid);
+        let elsewhere = relay.deliver(uid, &Delivery::Now { message: message.clone(), after }).await;
         let elsewhere = elsewhere.map_err(SendError::Relay)?;
         receipt.sessions += elsewhere;
         receipt.offline &= elsewhere == 0;
@@ -128,8 +129,11 @@ async fn send_kept(
             // From here on the place counts as a receipt, so that dropping this future cleans up.
             let place = place(pos);
             let result = poll_fn(|cx| ticket.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await;
-            let sessions = user.lock().map_or(0, |state| state.live());
-            result.map(|()| Receipt { id, sessions, offline: sessions == 0, stored: true, place })
+            let here = user.lock().map_or(0, |state| state.live());
+            result.map(|elsewhere| {
+                let sessions = here + elsewhere;
+                Receipt { id, sessions, offline: sessions == 0, stored: true, place }
+            })
         }
         Err(error) => {
             user.retire_if_idle(hub);

@@ -12,10 +12,12 @@ use std::{
 use super::{
     Hub,
     effects::Effects,
+    hooks::Undelivered,
     inner::Inner,
+    log::After,
     packet::Packet,
     room::{JoinError, Room},
-    slot::Slot,
+    slot::{Push, Slot},
     sso::Class,
     user::User,
 };
@@ -209,6 +211,33 @@ impl Core {
 
     pub(crate) fn acknowledges(&self) -> bool {
         self.confirm == Confirm::Acknowledged
+    }
+
+    /// Offers a message that is not kept; says whether it waits to be written now.
+    pub(crate) fn offer(
+        self: &Arc<Self>,
+        hub: &Inner,
+        packet: &Arc<Packet>,
+        after: Option<After>,
+        fx: &mut Effects,
+    ) -> bool {
+        let mut slot = self.slot.lock();
+        match slot.push_unkept(packet, after, hub.settings.backlog) {
+            Push::Taken(dropped) => {
+                slot.announce(self, fx);
+                for packet in dropped {
+                    fx.report(self.user.uid(), packet, Undelivered::Dropped);
+                }
+                return true;
+            }
+            Push::Ended => {
+                fx.wake(slot.unpark());
+                fx.ended(&self.user);
+            }
+            Push::Refused => fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped),
+            Push::Gone => {}
+        }
+        false
     }
 
     pub(crate) fn wake_to_write(&self) {

@@ -5,7 +5,11 @@ use std::{collections::VecDeque, sync::Arc, task::Waker};
 use bytes::Bytes;
 
 pub(crate) use self::direct::Direct;
-use super::{effects::Effects, log::Cursor, packet::Packet};
+use super::{
+    effects::Effects,
+    log::{After, Cursor},
+    packet::Packet,
+};
 use crate::{CloseReason, MessageId};
 
 /// What waits for one session, and where the session stands in its user's log.
@@ -24,8 +28,8 @@ pub(crate) struct Slot {
     ending: Option<CloseReason>,
     outbox: VecDeque<Item>,
     outbox_bytes: usize,
-    /// Messages that are not kept and follow one that is (at this position), which the session has yet to be given.
-    held: VecDeque<(u64, Item)>,
+    /// Messages that are not kept and follow one that is (at this place), which the session has yet to be given.
+    held: VecDeque<(After, Item)>,
     /// Of all that waits, what is not kept.
     unkept_bytes: usize,
     /// Of what the transport has taken and not written, what is not kept, as the session's task last said.
@@ -183,8 +187,13 @@ impl Slot {
         self.outbox.push_back(Item { packet: Arc::clone(packet), kept: Some(self.fed) });
     }
 
-    /// Offers a message that is not kept. `after` is the position of the log that it must not overtake.
-    pub(crate) fn push_unkept(&mut self, packet: &Arc<Packet>, after: Option<u64>, backlog: Backlog) -> Push {
+    /// Offers a message that is not kept. `after` is the place in the log that it must not overtake.
+    pub(crate) fn push_unkept(
+        &mut self,
+        packet: &Arc<Packet>,
+        after: Option<After>,
+        backlog: Backlog,
+    ) -> Push {
         if !self.live {
             return Push::Gone;
         }
@@ -221,16 +230,20 @@ impl Slot {
         Push::Taken(dropped)
     }
 
-    /// Lets go what was held for log entries that come before `next`, the log's next position for this session.
-    pub(crate) fn release_held(&mut self, next: Option<u64>) {
-        while let Some((after, _)) = self.held.front() {
-            if next.is_some_and(|next| next <= *after) {
-                break;
-            }
-            if let Some((_, item)) = self.held.pop_front() {
+    /// Lets go what was held and goes before `next`, the log's next entry for this session; without one, everything.
+    pub(crate) fn release_held(&mut self, next: Option<Cursor>) {
+        let mut index = 0;
+        // Not the front alone: what waits for one sender's message holds back no other sender's.
+        while let Some((after, _)) = self.held.get(index) {
+            if next.is_some_and(|next| !after.precedes(next, self.fed)) {
+                index += 1;
+            } else if let Some((_, item)) = self.held.remove(index) {
                 self.outbox_bytes += item.packet.cost();
                 self.outbox.push_back(item);
             }
+        }
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
         }
     }
 

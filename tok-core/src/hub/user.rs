@@ -1,3 +1,7 @@
+//! One user: sessions, the log, and what is under way for them.
+
+mod attach;
+
 use std::{
     sync::{
         Arc,
@@ -11,10 +15,9 @@ use super::{
     hooks::Undelivered,
     inner::Inner,
     lane,
-    log::{Cursor, Log, LogEntry},
+    log::{After, Cursor, Log, LogEntry},
     packet::Packet,
     session::Core,
-    slot::Push,
 };
 use crate::{
     CloseReason, MessageId, SendError, Uid,
@@ -137,83 +140,6 @@ impl State {
         }
     }
 
-    /// Whether one more session is within the user's limit, and, where it displaces none, the hub's.
-    pub(crate) fn has_place(&self, hub: &Inner, displaces: impl Fn(&Core) -> bool) -> bool {
-        let live = self.sessions.iter().filter(|other| other.slot.lock().is_live());
-        let (displaced, others): (Vec<_>, Vec<_>) = live.partition(|other| displaces(other));
-        let max = hub.settings.max_sessions_per_user;
-        (max == 0 || others.len() < max) && (!displaced.is_empty() || hub.has_place())
-    }
-
-    /// The takeover, the fence and the attach are one step: from here on the sessions that `core` displaces are
-    /// given nothing and their answers count for nothing.
-    pub(crate) fn attach(
-        &mut self,
-        hub: &Inner,
-        core: &Arc<Core>,
-        fx: &mut Effects,
-    ) -> Result<(), CloseReason> {
-        if hub.is_draining() {
-            return Err(CloseReason::Draining);
-        }
-        if self.is_fenced(core) {
-            return Err(CloseReason::Sso);
-        }
-        if !self.has_place(hub, |other| core.displaces(other)) {
-            return Err(CloseReason::Full);
-        }
-        for other in &self.sessions {
-            if core.displaces(other) {
-                let reason =
-                    if core.shares_connection(other) { CloseReason::Replaced } else { CloseReason::Sso };
-                end(hub, other, reason, fx);
-            }
-        }
-        if !hub.count_session() {
-            return Err(CloseReason::Full);
-        }
-        core.slot.lock().open(self.log.confirmed(), core.acknowledges());
-        self.epoch = self.epoch.max(core.epoch);
-        self.sessions.push(Arc::clone(core));
-        self.refresh_online(hub);
-        self.feed(hub, core, fx);
-        Ok(())
-    }
-
-    /// A login asks the cluster for its epoch: from here to [`end_claim`](Self::end_claim) this entry stays, so that a
-    /// newer login elsewhere finds it.
-    pub(crate) fn begin_claim(&mut self) {
-        self.claims += 1;
-    }
-
-    pub(crate) fn end_claim(&mut self) {
-        self.claims -= 1;
-        if self.claims == 0 {
-            self.fences = Vec::new();
-        }
-    }
-
-    /// A newer login of `class` took effect elsewhere.
-    pub(crate) fn fence(&mut self, class: &str, epoch: Epoch) {
-        if self.claims == 0 {
-            return;
-        }
-        match self.fences.iter_mut().find(|(fenced, _)| **fenced == *class) {
-            Some((_, fence)) => *fence = (*fence).max(epoch),
-            None => self.fences.push((class.into(), epoch)),
-        }
-    }
-
-    /// Whether a newer login has the place, here or elsewhere.
-    fn is_fenced(&self, core: &Core) -> bool {
-        let elsewhere =
-            |(class, epoch): &(Box<str>, Epoch)| core.class().as_ref() == Some(class) && *epoch > core.epoch;
-        let here = |other: &Arc<Core>| {
-            other.epoch > core.epoch && core.displaces(other) && other.slot.lock().is_live()
-        };
-        self.fences.iter().any(elsewhere) || self.sessions.iter().any(here)
-    }
-
     /// The session is given nothing from here on. Its task may still be finishing a handler.
     pub(crate) fn detach(&mut self, hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
         end(hub, core, reason, fx);
@@ -280,16 +206,21 @@ impl State {
         for entry in self.log.remove_expired(hub.runtime.unix_time()) {
             self.lapse(entry.pos);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(()), fx);
+                ticket.settle(Ok(0), fx);
             }
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
         }
     }
 
-    /// Offers a message that is not kept to every session, in the order of the log. Returns how many take it, or
-    /// `None` if nobody is there.
-    pub(crate) fn offer(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> Option<usize> {
-        let after = self.log.last_pos();
+    /// Offers a message that is not kept to every session, in the order of the log: behind `after`. Returns how many
+    /// take it, or `None` if nobody is there.
+    pub(crate) fn offer(
+        &self,
+        hub: &Inner,
+        packet: &Arc<Packet>,
+        after: After,
+        fx: &mut Effects,
+    ) -> Option<usize> {
         let mut taken = None;
         for session in &self.sessions {
             let takes = session.offer(hub, packet, Some(after), fx);
@@ -332,13 +263,13 @@ impl State {
         let mut pushed = false;
         let mut stopped = None;
         for entry in self.log.after(slot.fed.pos) {
-            slot.release_held(Some(entry.pos));
+            slot.release_held(Some(entry.cursor()));
             // What is to be stored first, because of write-ahead or because the user was offline when it came, is
             // handed over when it is: until then its sender may yet be told that it was refused.
             let ready = entry.seq.is_some() || entry.accepted;
             slot.hungry = ready && !slot.has_room_for_kept(backlog);
             if !ready || slot.hungry {
-                stopped = Some(entry.pos);
+                stopped = Some(entry.cursor());
                 break;
             }
             if entry.packet.is_expired(now) {
@@ -364,7 +295,8 @@ impl State {
         }
     }
 
-    /// What was stored has its place in the queue now, and those who waited for that go on.
+    /// What was stored has its place in the queue now. Those who wait for that are told by
+    /// [`answer`](Self::answer).
     pub(crate) fn stored(&mut self, hub: &Inner, batch: &[LogEntry], seqs: &[Seq], fx: &mut Effects) {
         for (entry, seq) in batch.iter().zip(seqs) {
             for session in &self.sessions {
@@ -373,9 +305,6 @@ impl State {
                     slot.fed.seq = slot.fed.seq.max(*seq);
                 }
             }
-            if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(()), fx);
-            }
         }
         self.log.stored(batch, seqs);
         if self.live() > 0 {
@@ -383,6 +312,19 @@ impl State {
             self.log.evict(hub.log_memory());
         } else {
             self.log.evict(0);
+        }
+    }
+
+    /// Senders learn that their messages are stored, and how many sessions elsewhere were told.
+    pub(crate) fn answer(&mut self, batch: &[LogEntry], elsewhere: usize, fx: &mut Effects) {
+        let offline = self.live() + elsewhere == 0;
+        for entry in batch {
+            if let Some(ticket) = self.tickets.remove(&entry.pos) {
+                ticket.settle(Ok(elsewhere), fx);
+            }
+            if offline {
+                fx.report(&self.uid, Arc::clone(&entry.packet), Undelivered::Stored);
+            }
         }
     }
 
@@ -395,6 +337,13 @@ impl State {
                 ticket.settle(Err(error()), fx);
             }
         }
+    }
+
+    /// Another node has stored for the user, up to `seq`: sessions read on.
+    pub(crate) fn stored_elsewhere(&mut self, hub: &Inner, seq: Seq, fx: &mut Effects) {
+        self.log.raise_stored_tail(seq);
+        self.feed_all(hub, fx);
+        self.want_lane(hub, fx);
     }
 
     /// Starts the lane if there is queue work and none is running.
@@ -462,42 +411,5 @@ fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
     slot.end(reason, fx);
     if slot.uncount() {
         hub.uncount_session();
-    }
-}
-
-impl Core {
-    /// Offers a message that is not kept; says whether it waits to be written now.
-    pub(crate) fn offer(
-        self: &Arc<Self>,
-        hub: &Inner,
-        packet: &Arc<Packet>,
-        after: Option<u64>,
-        fx: &mut Effects,
-    ) -> bool {
-        let mut slot = self.slot.lock();
-        let push = slot.push_unkept(packet, after, hub.settings.backlog);
-        match push {
-            Push::Taken(_) => slot.announce(self, fx),
-            Push::Ended => fx.wake(slot.unpark()),
-            Push::Gone | Push::Refused => {}
-        }
-        drop(slot);
-        match push {
-            Push::Taken(dropped) => {
-                for packet in dropped {
-                    fx.report(self.user.uid(), packet, Undelivered::Dropped);
-                }
-                true
-            }
-            Push::Gone => false,
-            Push::Ended => {
-                fx.ended(&self.user);
-                false
-            }
-            Push::Refused => {
-                fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped);
-                false
-            }
-        }
     }
 }

@@ -1,1 +1,25 @@
 #![doc = include_str!("../README.md")]
+
+mod bus;
+mod chaos;
+mod cluster;
+mod collections;
+mod frame;
+mod memory;
+mod node;
+mod registry;
+mod sync;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+mod wait;
+
+pub use tok_core::async_trait;
+
+pub use self::{
+    bus::{Bus, BusError, BusState, Inbound},
+    chaos::{Chaos, Faults, Link, Plan},
+    cluster::{Cluster, ClusterBuilder, Policy, Stats},
+    memory::{MemoryBroker, MemoryBus, MemoryRegistry},
+    node::NodeId,
+    registry::{Claimed, Cursor, Lease, Page, Registry, RegistryError, Restored, SessionRow},
+};

@@ -39,7 +39,7 @@ pub trait Relay: Send + Sync + 'static {
     /// A login wants to take effect here: gives its epoch and fences the sessions that it displaces elsewhere.
     async fn claim(&self, claim: &Claim) -> Result<Epoch, RelayError>;
 
-    /// The session of a claim has ended. A claim that a newer one displaced is gone already; that is no error.
+    /// The session of a claim has lost its place. A claim that a newer one displaced is gone already; that is no error.
     async fn release(&self, uid: &Uid, epoch: Epoch) -> Result<(), RelayError>;
 
     /// Hands a message to the user's sessions on other nodes. Returns how many take it; 0 for [`Delivery::Stored`]
@@ -119,6 +119,14 @@ pub enum RelayError {
     /// Too much is under way already.
     #[error("the cluster is overloaded")]
     Overloaded,
+    /// The message is larger than what carries it between nodes takes. It went to nobody there.
+    #[error("a message of {bytes} bytes with its header is over the {limit} that the cluster carries")]
+    TooLarge {
+        /// Its size, with what is sent beside it.
+        bytes: usize,
+        /// The most that is carried.
+        limit: usize,
+    },
 }
 
 /// A hub as other nodes see it: what a [`Relay`] does here on their behalf. Cloning is cheap, and it does not keep
@@ -129,18 +137,25 @@ pub struct Node {
 }
 
 impl Node {
-    /// Hands a message to the user's sessions here; returns how many take it.
-    #[must_use]
-    pub fn deliver(&self, uid: &Uid, delivery: &Delivery) -> usize {
-        self.hub.upgrade().map_or(0, |hub| hub.deliver_here(uid, delivery))
+    /// Hands a message to the user's sessions here; returns how many take it, `None` if the user has none.
+    ///
+    /// # Errors
+    /// [`RelayError::Overloaded`]: the hub's memory is used up, or the message is larger than it sends.
+    pub fn deliver(&self, uid: &Uid, delivery: &Delivery) -> Result<Option<usize>, RelayError> {
+        let Some(hub) = self.hub.upgrade() else { return Ok(None) };
+        hub.deliver_here(uid, delivery).map_err(|_| RelayError::Overloaded)
     }
 
     /// Hands a message to the sessions of an audience here; returns how many take it.
-    pub fn publish(&self, audience: &Audience, message: &Message) -> usize {
-        let Some(hub) = self.hub.upgrade() else { return 0 };
-        let Ok((sessions, fx)) = hub.publish_here(audience, message.clone()) else { return 0 };
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    pub fn publish(&self, audience: &Audience, message: &Message) -> Result<usize, RelayError> {
+        let Some(hub) = self.hub.upgrade() else { return Ok(0) };
+        let (sessions, fx) =
+            hub.publish_here(audience, message.clone()).map_err(|_| RelayError::Overloaded)?;
         fx.run(&hub, None);
-        sessions
+        Ok(sessions)
     }
 
     /// Fences and ends the user's sessions of `class` whose epoch is below `epoch`, and logins under way that claimed
@@ -170,9 +185,11 @@ impl Node {
         }
     }
 
-    /// Ends sessions of a user here; returns how many.
-    pub fn kick(&self, uid: &Uid, target: &Target, reason: CloseReason) -> usize {
-        self.hub.upgrade().map_or(0, |hub| hub.kick_here(uid, target, reason))
+    /// Ends sessions of a user here; returns the epochs of their claims. The hub releases these by itself, in a moment: a
+    /// relay that wants them gone when the kick is answered releases them first.
+    #[must_use]
+    pub fn kick(&self, uid: &Uid, target: &Target, reason: CloseReason) -> Vec<Epoch> {
+        self.hub.upgrade().map_or_else(Vec::new, |hub| hub.kick_here(uid, target, reason))
     }
 
     /// Whether the user has a session here.

@@ -7,7 +7,13 @@ use anyhow::{Result, bail};
 use crate::cmd::run_cargo;
 use crate::matrix::ROWS;
 use crate::workspace::Workspace;
-use crate::{autobahn, browser, test_matrix, tidy};
+use crate::{autobahn, brokers, browser, test_matrix, tidy};
+
+/// What rows of the matrix need beside Rust.
+const NEEDS: &[(&str, Install)] =
+    &[("browser installed", browser::install), ("brokers installed", brokers::install)];
+
+type Install = fn() -> Result<()>;
 
 /// One command of cargo with a name for the summary.
 struct Step {
@@ -48,10 +54,12 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     // The examples are rows of the matrix and need no step of their own.
     let mut closing_line = None;
     if !skip_matrix {
-        let begin = Instant::now();
-        // Before the long part: rows of the matrix need it.
-        let passed = browser::install().inspect_err(|error| println!("error: {error:#}")).is_ok();
-        report(&mut ended, Ended { name: "browser installed".to_owned(), passed, elapsed: begin.elapsed() });
+        // Before the long part: rows of the matrix need them.
+        for (name, install) in NEEDS {
+            let begin = Instant::now();
+            let passed = install().inspect_err(|error| println!("error: {error:#}")).is_ok();
+            report(&mut ended, Ended { name: (*name).to_owned(), passed, elapsed: begin.elapsed() });
+        }
 
         let begin = Instant::now();
         let matrix = test_matrix::run_rows(workspace, ROWS, false)?;

@@ -2,6 +2,7 @@
 
 mod autobahn;
 mod bench;
+mod brokers;
 mod browser;
 mod ci;
 mod cmd;
@@ -20,6 +21,7 @@ use crate::workspace::Workspace;
 const COMMANDS: &[(&str, &str)] = &[
     ("test-matrix", "[--list] [--only SUBSTRING]... [--quiet]  test every package under every feature set"),
     ("autobahn", "[--engine NAME]...  run the Autobahn cases against every WebSocket engine"),
+    ("brokers", "say where the NATS and Redis servers for tests are, which are installed if missing"),
     ("browser", "run the chat's page in Chromium, which is installed if it is missing and may be"),
     ("tidy", "check the repository's own rules"),
     ("ci", "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, test-matrix, autobahn"),
@@ -47,6 +49,7 @@ fn dispatch(args: &[String]) -> Result<bool> {
     match command.as_str() {
         "test-matrix" => test_matrix::run(&Workspace::load()?, args),
         "autobahn" => autobahn::run(&Workspace::load()?, args),
+        "brokers" => brokers::run(args),
         "browser" => browser::run(&Workspace::load()?, args),
         "tidy" => tidy::run(&Workspace::load()?, args),
         "ci" => ci::run(&Workspace::load()?, args),

@@ -1,7 +1,7 @@
 //! The one list of what is tested under which features. `cargo xtask tidy` fails when it and the manifests
 //! disagree: each package needs a row without features, one for each of its features alone and one for all.
 
-use crate::browser;
+use crate::{brokers, browser};
 
 /// One line of the matrix: a package and the features it is tested with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(crate) enum Features {
 /// Every row, in the order in which they run: what others stand on comes first.
 pub(crate) const ROWS: &[Row] = &[
     none("xtask"),
+    none("brokers"),
     // Its tests turn `testkit` on in every row: tok-core is a dev-dependency of itself.
     none("tok-core"),
     only("tok-core", &["tokio"]),
@@ -31,6 +32,11 @@ pub(crate) const ROWS: &[Row] = &[
     only("tok-core", &["tracing"]),
     all("tok-core"),
     none("tok-queue"),
+    only("tok-queue", &["redb"]),
+    only("tok-queue", &["nats"]),
+    only("tok-queue", &["redis"]),
+    only("tok-queue", &["redis-tls"]),
+    all("tok-queue"),
     none("tok-tcp"),
     only("tok-tcp", &["tokio"]),
     only("tok-tcp", &["smol"]),
@@ -48,7 +54,10 @@ pub(crate) const ROWS: &[Row] = &[
     only("tok-ws", &["async-tungstenite", "tokio-websockets"]),
     all("tok-ws"),
     default("tok-ws"),
+    // Its tests turn `testkit` on in every row: tok-cluster is a dev-dependency of itself.
     none("tok-cluster"),
+    only("tok-cluster", &["testkit"]),
+    all("tok-cluster"),
     none("examples"),
     only("examples", &["async-tungstenite"]),
     only("examples", &["tokio-websockets"]),
@@ -91,6 +100,16 @@ impl Row {
             Features::All => self.package == "examples",
             Features::Only(names) => names.contains(&browser::FEATURE),
             Features::None | Features::Default => false,
+        }
+    }
+
+    /// Whether it has tests that need a NATS or Redis server.
+    pub(crate) fn needs_brokers(&self) -> bool {
+        match self.features {
+            Features::All => ["tok-queue", "tok-cluster", "examples"].contains(&self.package),
+            Features::Only(names) => names.iter().any(|name| brokers::FEATURES.contains(name)),
+            Features::None => self.package == "brokers",
+            Features::Default => self.package == "examples",
         }
     }
 

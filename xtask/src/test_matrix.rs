@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::browser;
 use crate::cmd::run_cargo;
 use crate::matrix::{ROWS, Row};
 use crate::workspace::Workspace;
+use crate::{brokers, browser};
 
 /// What the rows came to.
 #[derive(Debug, Default)]
@@ -148,9 +148,7 @@ impl Options {
 }
 
 fn run_row(workspace: &Workspace, row: &Row) -> Result<RowReport> {
-    if row.needs_browser()
-        && let Err(error) = browser::install()
-    {
+    if let Err(error) = install_needs(row) {
         let failure = Some(format!("{error:#}"));
         return Ok(RowReport {
             name: row.name(),
@@ -169,6 +167,16 @@ fn run_row(workspace: &Workspace, row: &Row) -> Result<RowReport> {
         println!("$ cargo {}\n{}", args.join(" "), outcome.output);
     }
     Ok(RowReport { name: row.name(), counts, elapsed: outcome.elapsed, failure })
+}
+
+fn install_needs(row: &Row) -> Result<()> {
+    if row.needs_browser() {
+        browser::install()?;
+    }
+    if row.needs_brokers() {
+        brokers::install()?;
+    }
+    Ok(())
 }
 
 /// Why a row with this end fails, or `None` if it passes.

@@ -109,7 +109,6 @@ impl Drop for End<'_> {
         fx.run(hub, Some(&core.user));
         hub.rooms.leave_all(core);
         hub.hooks.close(self.session, self.reason);
-        login::release(hub, core);
         core.user.retire_if_idle(hub);
         hub.session_ended();
     }

@@ -5,8 +5,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{hooks::Undelivered, inner::Inner, lane, packet::Packet, session::Core, user::User};
-use crate::{SendError, Uid, sync::Mutex};
+use super::{hooks::Undelivered, inner::Inner, lane, login, packet::Packet, session::Core, user::User};
+use crate::{Epoch, SendError, Uid, sync::Mutex};
 
 /// What is to happen once no lock is held: tasks to wake, connections to write to, hooks to call, a lane to start.
 #[derive(Debug, Default)]
@@ -14,6 +14,8 @@ use crate::{SendError, Uid, sync::Mutex};
 pub(crate) struct Effects {
     wakers: Few<Waker>,
     outputs: Few<Arc<Core>>,
+    /// Claims to give back to the cluster.
+    released: Few<(Uid, Epoch)>,
     reports: Vec<(Uid, Arc<Packet>, Undelivered)>,
     pub(super) lane: bool,
     /// Users of whom a session ended without their lock being held.
@@ -32,6 +34,11 @@ impl Effects {
         self.outputs.push(Arc::clone(core));
     }
 
+    /// A session of a cluster's has lost its place.
+    pub(crate) fn release(&mut self, uid: &Uid, epoch: Epoch) {
+        self.released.push((uid.clone(), epoch));
+    }
+
     pub(crate) fn ended(&mut self, user: &Arc<User>) {
         self.ended.push(Arc::clone(user));
     }
@@ -45,6 +52,9 @@ impl Effects {
         Outputs { hub, cores: mem::take(&mut self.outputs) }.write();
         while let Some(waker) = self.wakers.pop() {
             waker.wake();
+        }
+        while let Some((uid, epoch)) = self.released.pop() {
+            login::release(hub, uid, epoch);
         }
         if let (true, Some(user)) = (self.lane, user) {
             lane::start(hub, user);

@@ -15,27 +15,32 @@ use crate::{
 };
 
 impl Inner {
-    pub(crate) fn deliver_here(self: &Arc<Self>, uid: &Uid, delivery: &Delivery) -> usize {
-        let Some(user) = self.registry.find(uid) else { return 0 };
+    /// How many sessions take the message, `None` if nobody is here.
+    pub(crate) fn deliver_here(
+        self: &Arc<Self>,
+        uid: &Uid,
+        delivery: &Delivery,
+    ) -> Result<Option<usize>, SendError> {
+        let Some(user) = self.registry.find(uid) else { return Ok(None) };
         let mut fx = Effects::default();
         let sessions = match delivery {
             Delivery::Now { message, after } => {
-                let Ok(packet) = self.packet(message.clone(), None) else { return 0 };
-                user.lock().map_or(0, |mut state| {
+                let packet = self.packet(message.clone(), None)?;
+                user.lock().and_then(|mut state| {
                     if let Some(after) = *after {
                         state.stored_elsewhere(self, after, &mut fx);
                     }
                     let after = After::Elsewhere(after.unwrap_or_default());
-                    state.offer(self, &packet, after, &mut fx).unwrap_or_default()
+                    state.offer(self, &packet, after, &mut fx)
                 })
             }
-            Delivery::Stored(seq) => user.lock().map_or(0, |mut state| {
+            Delivery::Stored(seq) => user.lock().and_then(|mut state| {
                 state.stored_elsewhere(self, *seq, &mut fx);
-                state.live()
+                Some(state.live()).filter(|live| *live > 0)
             }),
         };
         fx.run(self, Some(&user));
-        sessions
+        Ok(sessions)
     }
 
     /// Offers a message to an audience: how many sessions take it, and what is to happen then.
@@ -65,12 +70,13 @@ impl Inner {
         let older = |core: &Core| core.class().as_deref() == Some(class) && core.epoch < epoch;
         self.with_state(&user, |state, fx| {
             state.fence(class, epoch);
-            self.end_sessions(state, CloseReason::Sso, fx, older)
+            self.end_sessions(state, CloseReason::Sso, fx, older).len()
         })
     }
 
-    pub(crate) fn kick_here(self: &Arc<Self>, uid: &Uid, target: &Target, reason: CloseReason) -> usize {
-        let Some(user) = self.registry.find(uid) else { return 0 };
+    /// The epochs of the sessions that it ended.
+    pub(crate) fn kick_here(self: &Arc<Self>, uid: &Uid, target: &Target, reason: CloseReason) -> Vec<Epoch> {
+        let Some(user) = self.registry.find(uid) else { return Vec::new() };
         self.with_state(&user, |state, fx| {
             self.end_sessions(state, reason, fx, |core| match target {
                 Target::All => true,
@@ -104,8 +110,9 @@ impl Inner {
 
     pub(crate) fn end_here(self: &Arc<Self>, uid: &Uid, epoch: Epoch, reason: CloseReason) -> bool {
         let Some(user) = self.registry.find(uid) else { return false };
-        self.with_state(&user, |state, fx| self.end_sessions(state, reason, fx, |core| core.epoch == epoch))
-            > 0
+        let ended = self
+            .with_state(&user, |state, fx| self.end_sessions(state, reason, fx, |core| core.epoch == epoch));
+        !ended.is_empty()
     }
 
     pub(crate) fn recheck_here(self: &Arc<Self>, uid: &Uid) {
@@ -116,17 +123,16 @@ impl Inner {
                 state.feed_all(self, fx);
                 state.want_lane(self, fx);
             }
-            0
         });
     }
 
-    fn with_state(
+    fn with_state<T: Default>(
         self: &Arc<Self>,
         user: &Arc<User>,
-        run: impl FnOnce(&mut State, &mut Effects) -> usize,
-    ) -> usize {
+        run: impl FnOnce(&mut State, &mut Effects) -> T,
+    ) -> T {
         let mut fx = Effects::default();
-        let result = user.lock().map_or(0, |mut state| run(&mut state, &mut fx));
+        let result = user.lock().map_or_else(T::default, |mut state| run(&mut state, &mut fx));
         fx.run(self, Some(user));
         result
     }
@@ -137,12 +143,12 @@ impl Inner {
         reason: CloseReason,
         fx: &mut Effects,
         which: impl Fn(&Core) -> bool,
-    ) -> usize {
+    ) -> Vec<Epoch> {
         let live = |core: &&Arc<Core>| core.slot.lock().is_live() && which(core);
         let chosen: Vec<Arc<Core>> = state.sessions.iter().filter(live).cloned().collect();
         for core in &chosen {
             state.detach(self, core, reason, fx);
         }
-        chosen.len()
+        chosen.iter().map(|core| core.epoch).collect()
     }
 }

@@ -37,11 +37,12 @@ impl Kick {
     async fn run(self) -> Result<usize, RelayError> {
         let Self { hub, uid, reason, target } = self;
         let here = hub.kick_here(&uid, &target, reason);
-        let elsewhere = match &hub.relay {
-            Some(relay) => relay.kick(&uid, &target, reason).await?,
-            None => 0,
-        };
-        Ok(here + elsewhere)
+        let Some(relay) = &hub.relay else { return Ok(here.len()) };
+        // They do not count as online from here on, for no node.
+        for epoch in &here {
+            relay.release(&uid, *epoch).await?;
+        }
+        Ok(here.len() + relay.kick(&uid, &target, reason).await?)
     }
 }
 

@@ -50,6 +50,7 @@ struct TryLater;
 
 pub(crate) fn has_work(state: &State, hub: &Inner) -> bool {
     state.unsure.is_some()
+        || state.fence_due
         || state.log.ack_due().is_some()
         || must_store(state, hub)
         || hungry(state).is_some()
@@ -90,7 +91,8 @@ fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
         let mut state = user.lock()?;
         state.drop_expired(hub, &mut fx);
         let recheck = state.unsure.clone().map(|batch| Job::Recheck { batch });
-        let job = recheck.or_else(|| {
+        let fence = state.fence_due.then_some(Job::Ack { upto: Seq::START, fence: state.epoch });
+        let job = recheck.or(fence).or_else(|| {
             (0..3).find_map(|kind| match (turn + kind) % 3 {
                 0 => store_job(&state, hub),
                 1 => state.log.ack_due().map(|upto| Job::Ack { upto, fence: state.epoch }),
@@ -261,6 +263,8 @@ async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Res
     }
     let len = hub.queue.len(user.uid()).await.unwrap_or_default();
     if let Some(mut state) = user.lock() {
+        // Unless a newer login came meanwhile.
+        state.fence_due &= state.epoch > fence;
         state.log.acked(upto);
         state.log.set_stored_len(len);
     }

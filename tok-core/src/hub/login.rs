@@ -14,7 +14,7 @@ use super::{
     user::User,
 };
 use crate::{
-    CloseReason, Device, Transport, Uid,
+    CloseReason, Device, Epoch, Transport, Uid,
     relay::Claim,
     trace::event,
     transport::{ConnectionId, Incoming, TransportError},
@@ -94,17 +94,17 @@ pub(super) async fn login(
     drop(claim);
     attached.map(|()| session.clone()).map_err(|reason| {
         if claimed.is_some() {
-            release(hub, &session.core);
+            release(hub, session.core.user.uid().clone(), session.core.epoch);
         }
         session.core.user.retire_if_idle(hub);
         (session, reason)
     })
 }
 
-/// Tells the cluster that a session has ended.
-pub(super) fn release(hub: &Arc<Inner>, core: &Core) {
+/// Tells the cluster that a session has lost its place.
+pub(super) fn release(hub: &Arc<Inner>, uid: Uid, epoch: Epoch) {
     if let Some(relay) = &hub.relay {
-        let (relay, uid, epoch) = (Arc::clone(relay), core.user.uid().clone(), core.epoch);
+        let relay = Arc::clone(relay);
         let release = async move {
             if let Err(error) = relay.release(&uid, epoch).await {
                 event!(WARN, error = %error, "the end of a session could not be told to the cluster");

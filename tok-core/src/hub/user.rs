@@ -44,6 +44,9 @@ pub(crate) struct State {
     pub(crate) log: Log,
     /// A task with queue operations of this user is under way.
     pub(crate) lane: bool,
+    /// The shared queue has yet to learn of the newest login: until it does, a node that is cut off and has an older one
+    /// could remove what this one needs.
+    pub(crate) fence_due: bool,
     /// The queue failed; until it works again no new message is taken over what memory holds.
     pub(crate) queue_failing: bool,
     /// Messages whose store failed, so that nobody knows whether the queue has them.
@@ -78,6 +81,7 @@ impl User {
             sessions: Vec::new(),
             log: Log::default(),
             lane: false,
+            fence_due: false,
             queue_failing: false,
             unsure: None,
             receipts: 0,
@@ -308,6 +312,10 @@ impl State {
         }
         self.log.stored(batch, seqs);
         if self.live() > 0 {
+            if hub.relay.is_some() {
+                // Other nodes' messages may stand between this node's: sessions read the shared queue alone.
+                self.log.evict(0);
+            }
             self.feed_all(hub, fx);
             self.log.evict(hub.log_memory());
         } else {
@@ -411,5 +419,8 @@ fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
     slot.end(reason, fx);
     if slot.uncount() {
         hub.uncount_session();
+        if hub.relay.is_some() {
+            fx.release(core.user.uid(), core.epoch);
+        }
     }
 }

@@ -76,18 +76,15 @@ impl Relay for MemoryRelay {
     }
 
     async fn deliver(&self, uid: &Uid, delivery: &Delivery) -> Result<usize, RelayError> {
-        Ok(self.others().map(|node| node.deliver(uid, delivery)).sum())
+        self.others().map(|node| Ok(node.deliver(uid, delivery)?.unwrap_or_default())).sum()
     }
 
     async fn publish(&self, audience: &Audience, message: &Message) -> Result<(), RelayError> {
-        self.others().for_each(|node| {
-            node.publish(audience, message);
-        });
-        Ok(())
+        self.others().try_for_each(|node| node.publish(audience, message).map(|_| ()))
     }
 
     async fn kick(&self, uid: &Uid, target: &Target, reason: CloseReason) -> Result<usize, RelayError> {
-        Ok(self.others().map(|node| node.kick(uid, target, reason)).sum())
+        Ok(self.others().map(|node| node.kick(uid, target, reason).len()).sum())
     }
 
     async fn is_online(&self, uid: &Uid) -> Result<bool, RelayError> {

@@ -46,6 +46,7 @@ impl State {
         }
         core.slot.lock().open(self.log.confirmed(), core.acknowledges());
         self.epoch = self.epoch.max(core.epoch);
+        self.fence_due = hub.relay.is_some();
         self.sessions.push(Arc::clone(core));
         self.refresh_online(hub);
         self.feed(hub, core, fx);

@@ -1,0 +1,105 @@
+//! What other nodes ask of this one.
+
+use std::sync::Weak;
+
+use bytes::Bytes;
+use tok_core::{Epoch, Uid};
+
+use super::Inner;
+use crate::{
+    BusState, Inbound, NodeId,
+    frame::{Body, Fault, Reply, Request},
+};
+
+/// The bus holds this for as long as it likes, and the node not any longer for that.
+pub(super) struct Ear(pub(super) Weak<Inner>);
+
+impl Inbound for Ear {
+    fn request(&self, frame: Bytes) -> Option<Bytes> {
+        let inner = self.0.upgrade()?;
+        let reply = match Request::decode(&frame) {
+            Ok(request) => inner.answer(request)?,
+            Err(fault) => Reply::Refused(fault),
+        };
+        Some(reply.encode())
+    }
+
+    fn notify(&self, frame: Bytes) {
+        let Some(inner) = self.0.upgrade() else { return };
+        let Ok(request) = Request::decode(&frame) else { return };
+        if request.from == inner.me {
+            return;
+        }
+        match request.body {
+            Body::Hello => inner.pulse.ring(),
+            Body::Bye => inner.peers.left(&request.from, inner.now()),
+            _ => {}
+        }
+    }
+
+    fn state(&self, state: BusState) {
+        let Some(inner) = self.0.upgrade() else { return };
+        match state {
+            BusState::Down => inner.status.set_down(),
+            BusState::Gap => {
+                inner.status.set_up();
+                inner.status.gap();
+                // The lease first; then the repair.
+                inner.pulse.ring();
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// `None` to a frame that came before: the first one's answer counts.
+    fn answer(&self, request: Request) -> Option<Reply> {
+        let Request { from, id, body } = request;
+        if from != self.me && !self.peers.is_first(&from, id) {
+            return None;
+        }
+        let Some(node) = self.node.get() else { return Some(Reply::Busy) };
+        Some(match body {
+            Body::Deliver { uid, delivery } => {
+                let sessions = match node.deliver(&uid, &delivery) {
+                    Ok(Some(sessions)) => sessions,
+                    Ok(None) => return Some(Reply::NotHere),
+                    Err(_) => return Some(Reply::Busy),
+                };
+                let others = self.claims.elsewhere(&uid).map(|elsewhere| elsewhere.others);
+                Reply::Taken { sessions: count(sessions), others: others.unwrap_or_default() }
+            }
+            Body::Publish { audience, message } => {
+                if node.publish(&audience, &message).is_err() {
+                    return Some(Reply::Busy);
+                }
+                Reply::Done
+            }
+            Body::Claimed { uid, class, epoch } => {
+                self.claimed_elsewhere(&uid, class.as_deref(), epoch, &from);
+                Reply::Done
+            }
+            Body::Kick { uid, target, reason } => Reply::Ended(node.kick(&uid, &target, reason)),
+            Body::Online { uid } => Reply::Online(node.is_online(&uid)),
+            Body::Probe => Reply::Done,
+            Body::Hello | Body::Bye => Reply::Refused(Fault::Malformed),
+        })
+    }
+
+    /// A newer login of the user took effect at `from`.
+    pub(super) fn claimed_elsewhere(&self, uid: &Uid, class: Option<&str>, epoch: Epoch, from: &NodeId) {
+        if let (Some(node), Some(class)) = (self.node.get(), class) {
+            node.evict(uid, class, epoch);
+        }
+        // What is told again can be out of date: then the sender's session has lost its place to one here.
+        let newer = |(ours, at): &(Option<String>, Epoch)| ours.as_deref() == class && *at > epoch;
+        let lost = class.is_some() && self.claims.epochs(uid).iter().any(newer);
+        if !lost && !self.claims.note(uid, from) {
+            self.routes.forget(uid);
+        }
+    }
+}
+
+fn count(sessions: usize) -> u32 {
+    u32::try_from(sessions).unwrap_or(u32::MAX)
+}

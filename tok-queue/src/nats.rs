@@ -1,0 +1,364 @@
+mod block;
+mod builder;
+mod rpc;
+mod state;
+mod store;
+mod streams;
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_nats::ServerAddr;
+use futures_util::future::try_join3;
+use tok_core::{
+    ConfigError, Epoch, Queue, Uid, async_trait,
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+};
+
+pub use self::builder::NatsQueueBuilder;
+use self::{
+    block::{Block, MAX_ENTRIES, block_after, end_of, positions},
+    rpc::{Failure, Rpc},
+    state::{Remembered, State},
+    store::{Meta, Row, Store, User},
+};
+use crate::connect::ConnectError;
+
+/// How long the fence and mark of a user are kept, in seconds: with no entries, and with some. Each acknowledgement
+/// begins it anew.
+const EMPTY: u64 = 24 * 60 * 60;
+const WAITING: u64 = 30 * EMPTY;
+
+/// Expiry farther away than this is none: the server counts nanoseconds in 63 bits.
+const LONGEST_TTL: u64 = 100 * 365 * 24 * 60 * 60;
+
+/// How often an operation begins again when other nodes change the user's queue under it: each time one of them has got
+/// on. The timeout usually comes first.
+const ATTEMPTS: usize = 256;
+
+/// What is read at once.
+const MAX_BLOCKS: usize = 256;
+const MAX_READ: usize = 8 * 1024 * 1024;
+
+/// Keeps messages in NATS JetStream (server 2.11 or later; 2.15.1 or later recommended), where every node sees them.
+///
+/// A batch is one message of the stream, on a subject of the user's. There is no consumer and no subscription per user.
+/// Every write names what it expects to find (`Nats-Expected-Last-Subject-Sequence`), so that nodes at the same time do not
+/// pass a limit together, and so that a write which arrives after its sender had given up changes nothing that was stored
+/// since. It runs on tokio, with its time and network drivers on, and on no other runtime.
+///
+/// # What survives
+/// `enqueue` returns when the stream's leader has the batch, with [`replicas`](NatsQueueBuilder::replicas) also a majority
+/// of them. By default the server syncs its files every two minutes: the end of its process loses nothing, that of its
+/// machine up to as much, unless the others of a majority still have it. With `jetstream { sync_interval: always }` it is
+/// on the disk before the answer.
+///
+/// # Limits
+/// A batch must fit in one message: `max_payload`, 1 MiB by default, must be larger than the largest message of the hub by
+/// 1 KiB. A batch that is larger, or has over 4096 entries, is refused with [`Full`](QueueError::Full). So is what the
+/// stream's `max_bytes` or the account's storage has no room for; what was accepted before is
+/// [`Unavailable`](QueueError::Unavailable) then. A uid the hub would refuse is an error.
+///
+/// # Expiry
+/// The server removes a batch when the last of its entries has expired, on its own clock and to the second;
+/// [`sweep`](Queue::sweep) returns none, and the undelivered hook does not hear of entries that expire here.
+///
+/// # When the server is away
+/// Operations fail with [`Unavailable`](QueueError::Unavailable): at once while the connection is lost, and after
+/// [`timeout`](NatsQueueBuilder::timeout) when the server is silent. The client connects again by itself.
+///
+/// # What it leaves
+/// Streams `PREFIX_queue` (subjects `PREFIX.q.USER`) and `PREFIX_meta` (`PREFIX.m.USER`), which it makes if they are
+/// missing and otherwise compares: a setting that would lose messages is refused. Of a user whose queue is empty one
+/// message of 17 bytes stays for 24 hours (the fence). One whose entries nobody acknowledges for 30 days loses it too: a
+/// batch that was acknowledged in part is then handed out whole. Servers before 2.15.1 keep a timer for each removed entry
+/// until it would have expired (<https://github.com/nats-io/nats-server/issues/8594>).
+///
+/// # Consistency
+/// The newest entry and the mark are read from the streams' leaders; entries come from any replica that has got as far.
+///
+/// # Access
+/// The URL is `nats://USER:PASSWORD@HOST:PORT`, `nats://TOKEN@HOST:PORT` or `tls://…`, several with commas between, of which
+/// one needs the credentials. The user must be allowed to
+/// publish to the subjects above, `$JS.API.STREAM.{INFO,CREATE,MSG.GET,PURGE}.*` and `$JS.API.DIRECT.GET.*` of the two
+/// streams, and to subscribe to `_INBOX.>`.
+pub struct NatsQueue {
+    settings: NatsQueueBuilder,
+    store: Store,
+    remembered: Remembered,
+}
+
+impl NatsQueue {
+    /// A queue on the servers of this URL, with the default limits: 1000 messages and 8 MiB a user.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the URL is wrong, nobody answers there, or the server or a stream would lose messages.
+    pub async fn connect(url: impl Into<String>) -> Result<Self, ConnectError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Sets limits and more.
+    pub fn builder(url: impl Into<String>) -> NatsQueueBuilder {
+        NatsQueueBuilder::new(url.into())
+    }
+
+    async fn connect_with(settings: NatsQueueBuilder) -> Result<Self, ConnectError> {
+        let servers: Result<Vec<ServerAddr>, ()> = settings.url.split(',').map(server).collect();
+        let servers = servers.map_err(|()| ConfigError::Invalid {
+            setting: "url",
+            // Not the URL itself, which can hold a password.
+            value: "no URL of a NATS server".to_owned(),
+            rule: "must be nats://USER:PASSWORD@HOST:PORT or tls://.., or several with commas between",
+        })?;
+        let rpc = Rpc::connect(servers, settings.timeout, settings.max_in_flight).await;
+        let store = Store::new(rpc.map_err(ConnectError::Unreachable)?, settings.prefix.clone());
+        streams::open(&store, settings.replicas).await?;
+        Ok(Self { settings, store, remembered: Remembered::default() })
+    }
+
+    /// What is remembered of the user, or what there is.
+    async fn state(&self, user: &User) -> Result<State, Failure> {
+        match self.remembered.get(user) {
+            Some(state) => Ok(state),
+            None => State::read(&self.store, user).await,
+        }
+    }
+
+    async fn fits(&self, user: &User, state: &State, batch: &[Entry]) -> Result<bool, Failure> {
+        let (messages, bytes) = (batch.len() as u64, cost(batch));
+        let within = |(kept_messages, kept_bytes): (u64, u64)| {
+            kept_messages.saturating_add(messages) <= self.settings.max_messages
+                && kept_bytes.saturating_add(bytes) <= self.settings.max_bytes
+        };
+        Ok(within(state.kept()) || state.fresh && within(state.count(&self.store, user).await?))
+    }
+
+    async fn append(&self, user: &User, batch: &[Entry], admit: Admit) -> Result<Vec<Seq>, QueueError> {
+        let mut state = self.state(user).await?;
+        for _ in 0..ATTEMPTS {
+            if admit == Admit::WithinLimits && !self.fits(user, &state, batch).await? {
+                if state.fresh {
+                    return Err(QueueError::Full);
+                }
+                state = State::read(&self.store, user).await?;
+                continue;
+            }
+            let block = Block::encode(state.total, batch)?;
+            if let Some(seq) = self.store.append(user, state.last, block, ttl(batch)).await? {
+                self.remembered.set(user, State { last: seq, total: state.total.with(batch), ..state });
+                return Ok(positions(seq, batch.len()).collect());
+            }
+            state = State::read(&self.store, user).await?;
+        }
+        Err(Failure::Contended.into())
+    }
+
+    async fn page(&self, user: &User, after: Seq, limit: Limit) -> Result<Page, Failure> {
+        let mut mark = self.remembered.get(user).map_or(after, |state| state.meta.mark.max(after));
+        for attempt in 0..ATTEMPTS {
+            let from = block_after(mark);
+            let bytes = limit.bytes.min(MAX_READ);
+            let row = async {
+                // Replicas that have not got as far will in a moment, but not for sure.
+                if attempt < 3 {
+                    self.store.row(user, from, limit.messages.min(MAX_BLOCKS), bytes).await
+                } else {
+                    let first = self.store.first(user, from).await?;
+                    Ok(Row { blocks: first.into_iter().collect(), cut: true })
+                }
+            };
+            let (last, meta, row) = try_join3(self.store.last(user), self.store.meta(user), row).await?;
+            let Some(last) = last else { return Ok(Page::default()) };
+            if meta.mark > mark {
+                mark = meta.mark;
+            }
+            if end_of(last.seq) <= mark {
+                return Ok(Page::default());
+            }
+            let end = row.blocks.last().map_or(0, |block| block.seq);
+            // All that was read may be confirmed by now; or the replica does not have the newest yet.
+            if end_of(end) <= mark || end < last.seq && !row.cut {
+                continue;
+            }
+            return Ok(fill(&row, mark, limit, end < last.seq));
+        }
+        Err(Failure::Contended)
+    }
+
+    async fn confirm(&self, user: &User, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+        let mut state = self.state(user).await?;
+        for _ in 0..ATTEMPTS {
+            if fence < state.meta.fence {
+                return Err(QueueError::Fenced);
+            }
+            if upto > state.end() && !state.fresh {
+                // Others may have stored more.
+                state = State::read(&self.store, user).await?;
+                continue;
+            }
+            let mark = state.meta.mark.max(upto.min(state.end()));
+            let empty = mark >= state.end();
+            let meta = Meta { seq: state.meta.seq, fence, mark };
+            let ttl = if empty { EMPTY } else { WAITING };
+            if let Some(seq) = self.store.set_meta(user, meta, ttl).await? {
+                let before = block_after(state.meta.mark);
+                state.meta = Meta { seq, ..meta };
+                self.remembered.set(user, state);
+                if block_after(mark) > before {
+                    self.remove(user, state, empty).await;
+                }
+                return Ok(());
+            }
+            state = State::read(&self.store, user).await?;
+        }
+        Err(Failure::Contended.into())
+    }
+
+    /// Removes confirmed blocks. Where that fails they take up space until the next try and do no harm.
+    async fn remove(&self, user: &User, state: State, empty: bool) {
+        let removed = self.store.purge(user, block_after(state.meta.mark)).await;
+        if removed.is_ok() && empty {
+            self.remembered.set(user, State { meta: state.meta, ..State::default() });
+        }
+    }
+
+    /// Runs one of the operations above; what is remembered is not trusted after a failure.
+    async fn run<T>(
+        &self,
+        user: &User,
+        operation: impl Future<Output = Result<T, QueueError>>,
+    ) -> Result<T, QueueError> {
+        let result = match self.store.rpc.run(async { Ok(operation.await) }).await {
+            Ok(result) => result,
+            Err(failure) => Err(failure.into()),
+        };
+        if matches!(result, Err(QueueError::Unavailable(_))) {
+            self.remembered.forget(user);
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl Queue for NatsQueue {
+    async fn enqueue(&self, uid: &Uid, batch: &[Entry], admit: Admit) -> Result<Stored, QueueError> {
+        if batch.is_empty() {
+            return Ok(Stored { seqs: Vec::new() });
+        }
+        if batch.len() as u64 > MAX_ENTRIES {
+            return Err(QueueError::Full);
+        }
+        let user = User::of(uid)?;
+        let stored = self.run(&user, self.append(&user, batch, admit)).await;
+        let no_room = |source: &tok_core::error::BoxError| match source.downcast_ref() {
+            Some(Failure::TooBig) => true,
+            Some(failure) => admit == Admit::WithinLimits && failure.is_out_of_space(),
+            None => false,
+        };
+        match stored {
+            Ok(seqs) => Ok(Stored { seqs }),
+            Err(QueueError::Unavailable(source)) if no_room(&source) => Err(QueueError::Full),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Pages have at most 8 MiB and 256 batches, whatever the limit.
+    async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
+        let user = User::of(uid)?;
+        self.run(&user, async { Ok(self.page(&user, after, limit).await?) }).await
+    }
+
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+        let user = User::of(uid)?;
+        self.run(&user, self.confirm(&user, upto, fence)).await
+    }
+
+    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
+        let user = User::of(uid)?;
+        let count = async {
+            let state = State::read(&self.store, &user).await?;
+            Ok(state.count(&self.store, &user).await?.0)
+        };
+        self.run(&user, count).await
+    }
+
+    /// None: the server removes what expired.
+    async fn sweep(&self, _: u64, _: usize) -> Result<Swept, QueueError> {
+        Ok(Swept::default())
+    }
+
+    fn caps(&self) -> Caps {
+        Caps {
+            durable: true,
+            shared: true,
+            max_messages: self.settings.max_messages,
+            max_bytes: self.settings.max_bytes,
+        }
+    }
+}
+
+impl fmt::Debug for NatsQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsQueue").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The entries of a row after `mark`, as many as the limit lets pass. `follows` says whether there are blocks behind it.
+fn fill(row: &Row, mark: Seq, limit: Limit, follows: bool) -> Page {
+    let mut page = Page { entries: Vec::new(), more: follows };
+    let mut bytes = 0_usize;
+    for (seq, entry) in row.blocks.iter().flat_map(Block::positions).skip_while(|(seq, _)| *seq <= mark) {
+        bytes = bytes.saturating_add(entry.cost());
+        // The first always fits.
+        if !page.entries.is_empty() && (page.entries.len() >= limit.messages || bytes > limit.bytes) {
+            page.more = true;
+            break;
+        }
+        page.entries.push((seq, entry.clone()));
+    }
+    page
+}
+
+fn server(url: &str) -> Result<ServerAddr, ()> {
+    let server: ServerAddr = url.parse().map_err(|_| ())?;
+    if server.host().is_empty() { Err(()) } else { Ok(server) }
+}
+
+fn cost(batch: &[Entry]) -> u64 {
+    batch.iter().map(|entry| entry.cost() as u64).sum()
+}
+
+/// Seconds until the last of a batch has expired, at least one, which is the server's least; `None` if one never does.
+fn ttl(batch: &[Entry]) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let last = batch.iter().map(|entry| entry.expires_at).try_fold(0, |last, at| Some(at?.max(last)))?;
+    let seconds = Duration::from_millis(last).saturating_sub(now).as_secs().saturating_add(1);
+    (seconds <= LONGEST_TTL).then_some(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tok_core::{MessageId, MessageKind};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_lives_as_long_as_its_last_entry() {
+        let entry = |expires_at| Entry {
+            id: MessageId::from_u128(1),
+            kind: MessageKind::Text,
+            data: Bytes::new(),
+            expires_at,
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        assert_eq!(ttl(&[entry(None)]), None);
+        assert_eq!(ttl(&[entry(Some(1)), entry(None)]), None);
+        assert_eq!(ttl(&[entry(Some(1)), entry(Some(0))]), Some(1));
+        let hour = ttl(&[entry(Some(now + 3_600_000)), entry(Some(1))]).unwrap();
+        assert!((3599..=3601).contains(&hour), "{hour}");
+        assert_eq!(ttl(&[entry(Some(u64::MAX))]), None);
+    }
+}

@@ -1,0 +1,401 @@
+//! What may and must be in the queue, by what its callers were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use tok_core::{
+    Epoch, MessageId, MessageKind, Uid,
+    queue::{Admit, Entry, QueueError, Seq, Stored, Swept},
+    testkit::sim::Rng,
+};
+
+use super::driver::{Answer, Driver, MAX_MESSAGES, Step};
+use crate::Usage;
+
+const USERS: u64 = 4;
+
+pub(super) struct Model {
+    users: BTreeMap<Uid, User>,
+    rng: Rng,
+    /// Ids, batches and the time, in milliseconds: what is counted up.
+    next: u64,
+    /// How many operations were answered with success.
+    pub(super) done: u64,
+    /// How many could not be done.
+    pub(super) failed: u64,
+}
+
+#[derive(Default)]
+struct User {
+    /// In the order sent.
+    items: Vec<Item>,
+    /// The highest position that anybody was told of.
+    last_seq: Seq,
+    /// The highest epoch of an acknowledgement that succeeded while there are entries, and of any.
+    fence: u64,
+    highest_epoch: u64,
+}
+
+struct Item {
+    entry: Entry,
+    /// Once it was told.
+    seq: Option<Seq>,
+    batch: u64,
+    state: State,
+    /// Whether it was there until it may have been acknowledged.
+    certain: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Stored, as was answered.
+    There,
+    /// The answer was that this is unknown: all of its batch is there, or nothing.
+    Unsure,
+    /// Acknowledged, as was answered: it must not be there until the power fails.
+    Acked,
+    /// Perhaps gone.
+    Perhaps,
+}
+
+/// When the queue is compared with the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// While it is open, also if it had to open its file again.
+    Open,
+    /// After an orderly end.
+    Ended,
+    /// After the power failed.
+    PowerFailed,
+}
+
+impl Model {
+    pub(super) fn new(seed: u64) -> Self {
+        let users = (0..USERS).map(|user| (Uid::from(user), User::default())).collect();
+        Self { users, rng: Rng::new(seed), next: 0, done: 0, failed: 0 }
+    }
+
+    /// One commit's requests.
+    pub(super) fn steps(&mut self) -> Vec<Step> {
+        (0..=self.rng.below(6)).map(|_| self.step()).collect()
+    }
+
+    fn count(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn step(&mut self) -> Step {
+        let uid = Uid::from(self.rng.below(USERS));
+        let kind = self.rng.below(10);
+        let seq = |rng: &mut Rng, user: &User| match rng.below(4) {
+            0 => Seq::new(u64::MAX),
+            1 => Seq::START,
+            _ => {
+                let told: Vec<_> = user.items.iter().filter_map(|item| item.seq).collect();
+                told.get(rng.below(told.len() as u64) as usize).copied().unwrap_or(Seq::START)
+            }
+        };
+        match kind {
+            0..6 => {
+                let count = 1 + self.rng.below(4);
+                let batch = (0..count).map(|_| self.entry()).collect();
+                let admit = if self.rng.below(8) == 0 { Admit::AlreadyAccepted } else { Admit::WithinLimits };
+                Step::Enqueue(uid, batch, admit)
+            }
+            6..8 => {
+                let epoch = self.epoch(&uid);
+                let upto = seq(&mut self.rng, &self.users[&uid]);
+                Step::Ack(uid, upto, epoch)
+            }
+            8 => {
+                let epoch = self.epoch(&uid);
+                Step::Dequeue(uid, epoch)
+            }
+            _ => {
+                let budget = self.rng.below(8) as usize;
+                Step::Sweep(self.next, budget)
+            }
+        }
+    }
+
+    fn entry(&mut self) -> Entry {
+        let id = self.count();
+        let expires = self.rng.below(3) > 0;
+        let expires_at = expires.then(|| id + self.rng.below(200));
+        // Up to several pages, now and then.
+        let len = if self.rng.below(10) == 0 { self.rng.below(20_000) } else { self.rng.below(500) };
+        Entry {
+            id: MessageId::from_u128(u128::from(id)),
+            kind: MessageKind::Binary,
+            data: Bytes::from(vec![id as u8; len as usize]),
+            expires_at,
+        }
+    }
+
+    fn epoch(&mut self, uid: &Uid) -> Epoch {
+        let user = &self.users[uid];
+        Epoch::new((user.highest_epoch + self.rng.below(3)).saturating_sub(1))
+    }
+
+    /// Takes in what the queue answered.
+    pub(super) fn take(&mut self, steps: &[Step], answers: Vec<Answer>) {
+        let mut durable = false;
+        for (step, answer) in steps.iter().zip(answers) {
+            let batch = self.count();
+            let ok = match (step, answer) {
+                (Step::Enqueue(uid, entries, admit), Answer::Enqueue(result)) => {
+                    durable |= result.is_ok();
+                    self.users.get_mut(uid).expect("a user").enqueued(entries, *admit, batch, result)
+                }
+                (Step::Ack(uid, upto, epoch), Answer::Ack(result)) => {
+                    self.users.get_mut(uid).expect("a user").acked(*upto, epoch.get(), &result)
+                }
+                (Step::Dequeue(uid, epoch), Answer::Dequeue(result)) => {
+                    durable |= matches!(result, Ok(Some(_)));
+                    self.users.get_mut(uid).expect("a user").dequeued(epoch.get(), &result)
+                }
+                (Step::Sweep(now, _), Answer::Sweep(result)) => {
+                    durable |= result.as_ref().is_ok_and(|swept| !swept.expired.is_empty());
+                    self.swept(*now, &result)
+                }
+                (step, answer) => panic!("{step:?} was answered {answer:?}"),
+            };
+            if ok { self.done += 1 } else { self.failed += 1 }
+        }
+        if durable {
+            // What was acknowledged before a commit that is durable is durably acknowledged.
+            self.forget_acked();
+        }
+    }
+
+    /// What was acknowledged must not come back from now on.
+    pub(super) fn forget_acked(&mut self) {
+        for user in self.users.values_mut() {
+            user.items.retain(|item| item.state != State::Acked);
+        }
+    }
+
+    fn swept(&mut self, now: u64, result: &Result<Swept, QueueError>) -> bool {
+        let Ok(swept) = result else {
+            for user in self.users.values_mut() {
+                for item in &mut user.items {
+                    if item.entry.is_expired(now) && item.state != State::Acked {
+                        (item.state, item.certain) = (State::Perhaps, false);
+                    }
+                }
+                user.forget_the_fence_if_empty();
+            }
+            return false;
+        };
+        for (uid, entry) in &swept.expired {
+            assert!(entry.is_expired(now), "{entry:?} has not expired at {now}");
+            let user = self.users.get_mut(uid).expect("a user");
+            let index = user.items.iter().position(|item| item.entry == *entry);
+            let item = user.items.remove(index.expect("what is swept was there"));
+            user.forget_the_fence_if_empty();
+            assert_ne!(item.state, State::Acked, "{entry:?} was acknowledged and is swept");
+        }
+        if !swept.more {
+            let mut left = self.users.values().flat_map(|user| &user.items);
+            assert!(!left.any(|item| item.state == State::There && item.entry.is_expired(now)));
+        }
+        true
+    }
+
+    /// Compares what is in the queue with what may and must be, and takes it for the truth from then on.
+    pub(super) fn compare(&mut self, driver: &Driver, when: When) {
+        if when != When::Open {
+            for user in self.users.values_mut() {
+                (user.fence, user.highest_epoch) = (0, 0);
+            }
+        }
+        let mut usage = Usage::default();
+        for (uid, user) in &mut self.users {
+            let there = driver.entries(uid).expect("the file can be read");
+            usage.users += u64::from(!there.is_empty());
+            usage.messages += there.len() as u64;
+            usage.bytes += there.iter().map(|(_, entry)| entry.cost() as u64).sum::<u64>();
+            user.compare(uid, there, when);
+        }
+        assert_eq!(driver.usage(), Some(usage), "the totals are those of what is there");
+    }
+
+    /// What is left, for a sweep at the end of all time.
+    pub(super) fn left(&self) -> Vec<(Uid, Entry)> {
+        let entries = self.users.iter().flat_map(|(uid, user)| user.items.iter().map(move |item| (uid, item)));
+        entries
+            .filter(|(_, item)| item.entry.expires_at.is_some())
+            .map(|(uid, item)| (uid.clone(), item.entry.clone()))
+            .collect()
+    }
+}
+
+impl User {
+    fn enqueued(
+        &mut self,
+        entries: &[Entry],
+        admit: Admit,
+        batch: u64,
+        result: Result<Stored, QueueError>,
+    ) -> bool {
+        let count = |counts: fn(State) -> bool| {
+            self.items.iter().filter(|item| counts(item.state)).count() as u64 + entries.len() as u64
+        };
+        let (least, most) = (count(|state| state == State::There), count(|state| state != State::Acked));
+        let (seqs, state) = match result {
+            Ok(stored) => {
+                assert!(admit == Admit::AlreadyAccepted || least <= MAX_MESSAGES, "over the limit");
+                assert_eq!(stored.seqs.len(), entries.len());
+                (stored.seqs.into_iter().map(Some).collect(), State::There)
+            }
+            Err(QueueError::Full) => {
+                assert!(admit == Admit::WithinLimits && most > MAX_MESSAGES, "{most} messages are not too many");
+                return true;
+            }
+            Err(QueueError::Unavailable(_)) => (vec![None; entries.len()], State::Unsure),
+            Err(error) => panic!("enqueue gave {error:?}"),
+        };
+        for (entry, seq) in entries.iter().zip(seqs) {
+            if let Some(seq) = seq {
+                assert!(seq > self.last_seq, "{seq:?} follows {:?}", self.last_seq);
+                self.last_seq = seq;
+            }
+            let certain = state == State::There;
+            self.items.push(Item { entry: entry.clone(), seq, batch, state, certain });
+        }
+        state == State::There
+    }
+
+    fn acked(&mut self, upto: Seq, epoch: u64, result: &Result<(), QueueError>) -> bool {
+        if !self.fenced(epoch, result.as_ref().err()) {
+            return true;
+        }
+        // Those whose position was not told are between others.
+        let is_before = |item: &Item| item.seq.is_some_and(|seq| seq <= upto);
+        let end = match upto {
+            upto if upto == Seq::new(u64::MAX) => self.items.len(),
+            _ => self.items.iter().rposition(is_before).map_or(0, |last| last + 1),
+        };
+        for item in self.items[..end].iter_mut().filter(|item| item.state != State::Acked) {
+            item.state = if result.is_ok() { State::Acked } else { State::Perhaps };
+        }
+        self.forget_the_fence_if_empty();
+        result.is_ok()
+    }
+
+    fn dequeued(&mut self, epoch: u64, result: &Result<Option<Entry>, QueueError>) -> bool {
+        match result {
+            Ok(Some(entry)) => {
+                assert!(self.fenced(epoch, None));
+                let index = self.items.iter().position(|item| item.entry == *entry).expect("it was there");
+                for older in &self.items[..index] {
+                    assert_ne!(older.state, State::There, "the oldest is taken first");
+                }
+                let taken = self.items.remove(index);
+                assert_ne!(taken.state, State::Acked, "{entry:?} was acknowledged and is taken");
+                // What may have been before it was not there.
+                self.items.drain(..index).for_each(drop);
+                self.forget_the_fence_if_empty();
+                true
+            }
+            Ok(None) => {
+                assert!(self.items.iter().all(|item| item.state != State::There), "there is something to take");
+                true
+            }
+            Err(error) => {
+                if !self.fenced(epoch, Some(error)) {
+                    return true;
+                }
+                // The oldest is the first that is certain to be there, or one that may be before it.
+                for item in self.items.iter_mut().filter(|item| item.state != State::Acked) {
+                    let is_last = item.state == State::There;
+                    item.state = State::Perhaps;
+                    if is_last {
+                        break;
+                    }
+                }
+                self.forget_the_fence_if_empty();
+                false
+            }
+        }
+    }
+
+    /// Checks that the fence was minded, and whether the operation got past it.
+    fn fenced(&mut self, epoch: u64, error: Option<&QueueError>) -> bool {
+        match error {
+            Some(QueueError::Fenced) => {
+                assert!(epoch < self.highest_epoch, "epoch {epoch} is fenced by none");
+                return false;
+            }
+            Some(QueueError::Unavailable(_)) => {}
+            Some(error) => panic!("an acknowledgement gave {error:?}"),
+            None => {
+                assert!(epoch >= self.fence, "epoch {epoch} passes the fence {}", self.fence);
+                self.fence = epoch;
+            }
+        }
+        self.highest_epoch = self.highest_epoch.max(epoch);
+        true
+    }
+
+    fn forget_the_fence_if_empty(&mut self) {
+        if self.items.iter().all(|item| item.state != State::There) {
+            self.fence = 0;
+        }
+    }
+
+    fn compare(&mut self, uid: &Uid, there: Vec<(Seq, Entry)>, when: When) {
+        let mut items = std::mem::take(&mut self.items).into_iter();
+        let (mut stored, mut refused) = (BTreeSet::new(), BTreeSet::new());
+        let mut previous = None;
+        for (seq, entry) in there {
+            let item = loop {
+                let item = items.next().unwrap_or_else(|| {
+                    panic!("{uid}: {entry:?} was never stored, is out of order or comes twice ({when:?})")
+                });
+                if item.entry == entry {
+                    break item;
+                }
+                self.missing(uid, item, when, previous.is_some(), &mut refused);
+            };
+            let is_back = item.state == State::Acked && when != When::PowerFailed;
+            assert!(!is_back, "{uid}: {entry:?} was acknowledged and is back ({when:?})");
+            assert!(item.seq.is_none_or(|told| told == seq), "{uid}: {entry:?} has changed its place");
+            assert!(previous < Some(seq), "{uid}: positions rise");
+            previous = Some(seq);
+            if item.state == State::Unsure {
+                stored.insert(item.batch);
+            }
+            self.last_seq = self.last_seq.max(seq);
+            self.items.push(Item { seq: Some(seq), state: State::There, certain: true, ..item });
+        }
+        for item in items {
+            self.missing(uid, item, when, previous.is_some(), &mut refused);
+        }
+        assert!(stored.is_disjoint(&refused), "{uid}: a part of a batch is stored ({when:?})");
+        self.forget_the_fence_if_empty();
+    }
+
+    /// An item is not there, and others before it may be.
+    fn missing(
+        &mut self,
+        uid: &Uid,
+        item: Item,
+        when: When,
+        others_before: bool,
+        refused: &mut BTreeSet<u64>,
+    ) {
+        assert_ne!(item.state, State::There, "{uid}: {:?} is lost ({when:?})", item.entry);
+        let out_of_order = item.certain && others_before;
+        assert!(!out_of_order, "{uid}: {:?} is acknowledged, one before it is not ({when:?})", item.entry);
+        match item.state {
+            State::Unsure => {
+                refused.insert(item.batch);
+            }
+            // It may come back when the power fails.
+            State::Acked if when == When::Open => self.items.push(item),
+            _ => {}
+        }
+    }
+}

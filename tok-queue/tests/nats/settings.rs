@@ -1,0 +1,101 @@
+//! What cannot work is refused, with what would be right.
+
+use std::{error::Error, time::Duration};
+
+use brokers::NatsServer;
+use tok_core::ConfigError;
+use tok_queue::{ConnectError, NatsQueue};
+
+use super::{
+    SERVER, SHORT, builder,
+    support::{prefix, soon},
+};
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused() {
+    for (builder, name) in [
+        (builder().max_messages(0), "max_messages"),
+        (builder().max_bytes(0), "max_bytes"),
+        (builder().max_in_flight(0), "max_in_flight"),
+        (builder().timeout(Duration::ZERO), "timeout"),
+        (builder().replicas(0), "replicas"),
+        (builder().replicas(6), "replicas"),
+        (builder().prefix(""), "prefix"),
+        (builder().prefix("a.b"), "prefix"),
+        (builder().prefix("x".repeat(65)), "prefix"),
+        (NatsQueue::builder(""), "url"),
+        (NatsQueue::builder("http://user:secret@127.0.0.1"), "url"), // port: never connected to
+    ] {
+        let error = builder.connect().await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"));
+        let ConnectError::Config(ConfigError::Invalid { setting, .. }) = error else { panic!("{error:?}") };
+        assert_eq!(setting, name);
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_answers_connecting_fails() {
+    let mut server = NatsServer::start().unwrap();
+    let connect = |url: String| NatsQueue::builder(url).timeout(SHORT).connect();
+    server.suspend().unwrap();
+    let error = soon("a silent server", connect(server.url())).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
+    assert!(error.source().is_some());
+    server.kill().unwrap();
+    let error = soon("no server", connect(server.url())).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn credentials_are_in_the_url() {
+    let server = NatsServer::with_config(
+        "accounts { A { jetstream: enabled, users: [{user: u, password: 'p@ss'}] } }\n",
+    );
+    let server = server.unwrap();
+    let error = NatsQueue::connect(server.url().replace("//", "//u:secret@")).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("secret"));
+    NatsQueue::connect(server.url().replace("//", "//u:p%40ss@")).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_that_are_there_and_fit_are_used() {
+    let name = prefix();
+    for _ in 0..2 {
+        NatsQueue::builder(SERVER.url()).prefix(&name).connect().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_would_lose_messages_is_refused() {
+    let client = async_nats::connect(SERVER.url()).await.unwrap();
+    for (stream, more, setting) in [
+        ("queue", r#""storage": "memory""#, "storage"),
+        ("queue", r#""storage": "file", "max_age": 1000000000000"#, "max_age"),
+        ("queue", r#""storage": "file", "discard": "old""#, "discard"),
+        ("meta", r#""storage": "file", "allow_msg_ttl": false"#, "allow_msg_ttl"),
+        ("meta", r#""storage": "file", "subjects": ["other.>"]"#, "subjects"),
+    ] {
+        let name = prefix();
+        let subject = stream.chars().next().unwrap();
+        let mut config = format!(r#"{{"name": "{name}_{stream}", "retention": "limits", {more}"#);
+        for (field, usual) in [
+            ("subjects", format!(r#"["{name}.{subject}.*"]"#)),
+            ("discard", format!("{:?}", if stream == "queue" { "new" } else { "old" })),
+            ("allow_msg_ttl", "true".to_owned()),
+            ("max_msgs_per_subject", (if stream == "queue" { "-1" } else { "1" }).to_owned()),
+        ] {
+            if !more.contains(field) {
+                config += &format!(r#", "{field}": {usual}"#);
+            }
+        }
+        let created = client
+            .request(format!("$JS.API.STREAM.CREATE.{name}_{stream}"), format!("{config}}}").into())
+            .await
+            .unwrap();
+        assert!(!String::from_utf8_lossy(&created.payload).contains("error"), "{created:?}");
+        let error = NatsQueue::builder(SERVER.url()).prefix(name).connect().await.unwrap_err();
+        let ConnectError::Unsuitable { setting: found, .. } = &error else { panic!("{error:?}") };
+        assert!(found.starts_with(setting) || found.starts_with("allow_direct"), "{error}");
+    }
+}

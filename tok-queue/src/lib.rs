@@ -7,17 +7,17 @@ mod memory;
 mod nats;
 #[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
 mod record;
-#[cfg(feature = "redis")]
-mod redis;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(feature = "redis")]
+mod redis;
 
 #[cfg(any(feature = "nats", feature = "redis"))]
 pub use self::connect::ConnectError;
 pub use self::memory::{MemoryQueue, MemoryQueueBuilder, Usage};
 #[cfg(feature = "nats")]
 pub use self::nats::{NatsQueue, NatsQueueBuilder};
-#[cfg(feature = "redis")]
-pub use self::redis::{RedisQueue, RedisQueueBuilder};
 #[cfg(feature = "redb")]
 pub use self::redb::{OpenError, RedbQueue, RedbQueueBuilder};
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisQueue, RedisQueueBuilder};

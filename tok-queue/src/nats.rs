@@ -166,7 +166,7 @@ impl NatsQueue {
                     self.store.row(user, from, limit.messages.min(MAX_BLOCKS), bytes).await
                 } else {
                     let first = self.store.first(user, from).await?;
-                    Ok(Row { blocks: first.into_iter().collect(), cut: true })
+                    Ok(Row { cut: first.is_some(), blocks: first.into_iter().collect() })
                 }
             };
             let (last, meta, row) = try_join3(self.store.last(user), self.store.meta(user), row).await?;
@@ -177,12 +177,9 @@ impl NatsQueue {
             if end_of(last.seq) <= mark {
                 return Ok(Page::default());
             }
-            let end = row.blocks.last().map_or(0, |block| block.seq);
-            // All that was read may be confirmed by now; or the replica does not have the newest yet.
-            if end_of(end) <= mark || end < last.seq && !row.cut {
-                continue;
+            if row.is_enough(mark, last.seq) {
+                return Ok(fill(&row, mark, limit, row.end() < last.seq));
             }
-            return Ok(fill(&row, mark, limit, end < last.seq));
         }
         Err(Failure::Contended)
     }

@@ -91,8 +91,8 @@ impl Header {
 }
 
 /// The entry of a record. Its data is a part of `record`, not a copy.
-pub(crate) fn decode(record: Bytes) -> Result<Entry, BadRecord> {
-    let Header { id, kind, expires_at } = Header::of(&record)?;
+pub(crate) fn decode(record: &Bytes) -> Result<Entry, BadRecord> {
+    let Header { id, kind, expires_at } = Header::of(record)?;
     Ok(Entry { id, kind, data: record.slice(HEADER..), expires_at })
 }
 
@@ -115,7 +115,7 @@ mod tests {
             for data in [&b""[..], b"hello", b"\xff\0\x01"] {
                 for expires_at in [None, Some(0), Some(1), Some(u64::MAX)] {
                     let entry = entry(kind, data, expires_at);
-                    assert_eq!(decode(Bytes::from(encode(&entry))), Ok(entry));
+                    assert_eq!(decode(&Bytes::from(encode(&entry))), Ok(entry));
                 }
             }
         }
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn data_is_not_copied() {
         let record = Bytes::from(encode(&entry(MessageKind::Text, b"hello", None)));
-        let data = decode(record.clone()).unwrap().data;
+        let data = decode(&record).unwrap().data;
         assert_eq!(data.as_ptr(), record[HEADER..].as_ptr());
     }
 
@@ -146,16 +146,16 @@ mod tests {
         let good = encode(&entry(MessageKind::Text, b"", None));
         for len in 0..HEADER {
             let short = Bytes::copy_from_slice(&good[..len]);
-            assert_eq!(decode(short), Err(BadRecord::Short { bytes: len }));
+            assert_eq!(decode(&short), Err(BadRecord::Short { bytes: len }));
         }
         let with = |index: usize, value: u8| {
             let mut record = good.clone();
             record[index] = value;
-            decode(Bytes::from(record))
+            decode(&Bytes::from(record))
         };
         for version in [0, 2, 255] {
             assert_eq!(with(0, version), Err(BadRecord::Version(version)));
-            assert_eq!(decode(Bytes::from(vec![version])), Err(BadRecord::Version(version)));
+            assert_eq!(decode(&Bytes::from(vec![version])), Err(BadRecord::Version(version)));
         }
         for value in [2, 255] {
             assert_eq!(with(1, value), Err(BadRecord::Field { field: "kind", value }));

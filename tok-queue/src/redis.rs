@@ -290,6 +290,6 @@ fn read(item: Vec<u8>) -> Result<(Seq, Entry), Failure> {
         return Err(Failure::Answer("an entry without a position".into()));
     };
     item.advance(SEQ_BYTES);
-    let entry = record::decode(item).map_err(|error| Failure::Answer(error.into()))?;
+    let entry = record::decode(&item).map_err(|error| Failure::Answer(error.into()))?;
     Ok((Seq::new(u64::from_be_bytes(seq)), entry))
 }

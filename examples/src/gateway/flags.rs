@@ -8,6 +8,7 @@ use tok_core::Sso;
 use tok_ws::{Origins, WsEngine};
 
 use self::value::{address, at_least_one, invalid, number, one_of, queue, seconds};
+use super::QueueName;
 
 /// What `gateway --help` prints.
 pub const HELP: &str = "\
@@ -20,7 +21,9 @@ gateway: every crate of tok behind flags
   --runtime NAME         tokio, smol (tokio)
   --workers N            runtime worker threads (one a core)
   --sso WHICH            sessions that a login ends: user, device, off (user)
-  --queue WHICH          where messages wait for users who are away: memory, none (memory)
+  --queue WHICH          where messages wait for users who are away: memory, none, redb:FILE, nats:URL,
+                         redis:URL (memory)
+  --write-back           durable queue: keep what is live and unconfirmed in memory only; a crash loses it
   --token SECRET         every login must carry it
   --origin ORIGIN        allowed Origin, may be given again (same host)
   --auth-timeout S       from accept to the end of the login; 0: no limit (5)
@@ -60,6 +63,7 @@ pub struct Flags {
     pub workers: usize,
     pub sso: Sso,
     pub queue: QueueName,
+    pub write_back: bool,
     pub token: Option<String>,
     pub origins: Origins,
     pub auth_timeout: Duration,
@@ -91,14 +95,6 @@ pub enum RuntimeName {
     Smol,
 }
 
-/// `--queue`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, clippy::exhaustive_enums)]
-pub enum QueueName {
-    Memory,
-    None,
-}
-
 /// The command line asks for something that there is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -122,6 +118,9 @@ pub enum FlagError {
         /// What it has to be.
         rule: String,
     },
+    /// Flags that do not go together.
+    #[error("{0}")]
+    Conflict(&'static str),
     /// A flag or value of which this build lacks the implementation.
     #[error("this build cannot serve {0}")]
     Unserved(String),
@@ -140,6 +139,7 @@ impl Default for Flags {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             sso: Sso::PerUser,
             queue: QueueName::Memory,
+            write_back: false,
             token: None,
             origins: Origins::same_host(),
             auth_timeout: Duration::from_secs(5),
@@ -251,6 +251,7 @@ impl Flags {
                 self.sso = one_of(flag, value, policies)?;
             }
             "--queue" => self.queue = queue(flag, value)?,
+            "--write-back" => self.write_back = true,
             "--token" => self.token = Some(value),
             "--auth-timeout" => self.auth_timeout = seconds(flag, value)?,
             "--read-timeout" => self.read_timeout = seconds(flag, value)?,
@@ -274,6 +275,15 @@ impl Flags {
         }
         if self.runtime == RuntimeName::Smol && !cfg!(feature = "smol") {
             return Err(FlagError::Unserved("--runtime smol".to_owned()));
+        }
+        if self.write_back && !self.queue.is_durable() {
+            return Err(FlagError::Conflict(
+                "--write-back is for a durable queue: give --queue ENGINE:TARGET too",
+            ));
+        }
+        let on_tokio = matches!(self.queue, QueueName::Nats(_) | QueueName::Redis(_));
+        if self.runtime == RuntimeName::Smol && on_tokio {
+            return Err(FlagError::Unserved("--queue nats and redis with --runtime smol".to_owned()));
         }
         Ok(())
     }
@@ -318,10 +328,14 @@ mod tests {
             "--metrics 127.0.0.1:0",
             "--tls-cert a",
             "--tls-key a",
-            "--write-back",
+            #[cfg(not(feature = "redb"))]
             "--queue redb:/tmp/q",
+            #[cfg(not(feature = "nats"))]
             "--queue nats:nats://a:1",
+            #[cfg(not(feature = "redis"))]
             "--queue redis:redis://a:1",
+            "--runtime smol --engine async-tungstenite --queue nats:nats://a:1",
+            "--runtime smol --engine async-tungstenite --queue redis:redis://a:1",
         ] {
             let error = parse(&format!("--unix /tmp/x {flag}")).unwrap_err();
             assert!(matches!(error, FlagError::Unserved(_)), "{flag}: {error}");
@@ -342,6 +356,9 @@ mod tests {
             "--sso all",
             "--queue disk",
             "--queue mysql:x",
+            "--queue redb:",
+            "--queue nats:",
+            "--queue redis:",
             "--origin chat.example",
             "--auth-timeout -1",
             "--auth-timeout NaN",
@@ -358,6 +375,13 @@ mod tests {
         assert_eq!(parse("--echo=yes").unwrap_err(), FlagError::Surplus("--echo"));
         assert_eq!(parse("--frobnicate").unwrap_err(), FlagError::Unknown("--frobnicate".to_owned()));
         assert_eq!(parse("serve").unwrap_err(), FlagError::Unknown("serve".to_owned()));
+    }
+
+    #[test]
+    fn write_back_is_for_durable_queues() {
+        for line in ["--write-back", "--write-back --queue none", "--queue memory --write-back"] {
+            assert!(matches!(parse(line), Err(FlagError::Conflict(_))), "{line}");
+        }
     }
 
     #[test]

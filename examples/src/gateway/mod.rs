@@ -22,6 +22,7 @@ mod flags;
 mod goodbye;
 mod login;
 mod operation;
+mod queue;
 mod runtime;
 mod serve;
 mod sockets;
@@ -32,7 +33,8 @@ use tok_core::{ConfigError, ShutdownReport};
 use tok_ws::WsConfigError;
 
 pub use self::{
-    flags::{Command, FlagError, Flags, Frames, HELP, QueueName, RuntimeName},
+    flags::{Command, FlagError, Flags, Frames, HELP, RuntimeName},
+    queue::QueueName,
     sockets::Addresses,
 };
 
@@ -72,6 +74,14 @@ pub enum Error {
     /// The runtime could not start.
     #[error("cannot start the runtime: {0}")]
     Runtime(#[source] io::Error),
+    /// The queue's server cannot be used.
+    #[error("cannot use the queue {engine}: {cause}")]
+    Queue {
+        /// Its engine.
+        engine: &'static str,
+        /// Why not.
+        cause: String,
+    },
     /// Flags that cannot work.
     #[error("cannot serve that: {0}")]
     Hub(#[from] ConfigError),

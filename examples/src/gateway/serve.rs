@@ -7,15 +7,15 @@ use std::{
 };
 
 use futures_util::future::{Either, join3, select};
-use tok_core::{ConfigError, Hub, HubBuilder, ShutdownReport, rt::Runtime, transport::Accept};
-use tok_queue::MemoryQueue;
+use tok_core::{Hub, ShutdownReport, rt::Runtime, transport::Accept};
 use tok_ws::{WsConfigError, WsHandler};
 
 use super::{
-    Error, Flags, Frames, QueueName,
+    Error, Flags, Frames,
     actor::{Echo, Operations},
     goodbye::goodbye,
     login::Door,
+    queue::with_queue,
 };
 
 /// Listeners of one runtime.
@@ -34,7 +34,7 @@ pub(super) async fn serve<T: Accept, U: Accept>(
     ready: impl FnOnce(),
     stop: impl Future<Output = ()>,
 ) -> Result<ShutdownReport, Error> {
-    let hub = hub(flags, runtime)?;
+    let hub = hub(flags, runtime).await?;
     let door = Door::new(flags.token.as_deref(), flags.echo);
     let frames = tok_tcp::Server::new(hub.clone(), door.clone());
     let ws = match listeners.ws {
@@ -83,7 +83,7 @@ fn websocket(flags: &Flags, hub: &Hub, door: Door) -> Result<WsHandler, WsConfig
     if flags.echo { handler.build() } else { handler.path("/ws").build() }
 }
 
-fn hub(flags: &Flags, runtime: impl Runtime) -> Result<Hub, ConfigError> {
+async fn hub(flags: &Flags, runtime: impl Runtime) -> Result<Hub, Error> {
     const GIB: usize = 1 << 30;
 
     let max_message = flags.max_message;
@@ -103,25 +103,7 @@ fn hub(flags: &Flags, runtime: impl Runtime) -> Result<Hub, ConfigError> {
         .max_sessions_per_user(flags.max_per_user)
         .max_backlog(flags.max_backlog)
         .bye(move |session, reason| goodbye(session, reason, max_message));
-    with_queue(builder, flags)?.build()
-}
-
-fn with_queue(builder: HubBuilder, flags: &Flags) -> Result<HubBuilder, ConfigError> {
-    const BYTES_A_MESSAGE: u64 = 8 * 1024;
-    const MIB: u64 = 1024 * 1024;
-
-    match flags.queue {
-        QueueName::None => Ok(builder),
-        QueueName::Memory => {
-            let bytes = flags.max_queued.saturating_mul(BYTES_A_MESSAGE).max(8 * MIB);
-            let queue = MemoryQueue::builder()
-                .max_messages(flags.max_queued)
-                .max_bytes(bytes)
-                .max_total_bytes(bytes.max(256 * MIB))
-                .build()?;
-            Ok(builder.queue(queue))
-        }
-    }
+    Ok(with_queue(builder, flags).await?.build()?)
 }
 
 /// What the hub is given of the time to drain: it may take a moment more to store what the deadline cut off.

@@ -4,11 +4,15 @@
 mod support;
 
 mod client;
+#[cfg(feature = "redb")]
+mod durable;
 mod login;
 mod loss;
 mod operations;
 mod order;
 mod process;
 mod protocol;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod queues;
 mod sso;
 mod timeouts;

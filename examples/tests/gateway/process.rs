@@ -8,7 +8,6 @@ use crate::support::{Gateway, Process, RawWs, Tcp, Ws, request, status};
 async fn what_cannot_be_served_is_one_line_and_status_2() {
     for flags in [
         "--cluster nats://broker:4222",
-        "--queue redb:/nowhere",
         "--metrics 127.0.0.1:0",
         "--tls-cert cert.pem --tls-key key.pem",
         "--engine gorilla",

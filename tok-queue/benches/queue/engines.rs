@@ -26,6 +26,14 @@ pub(crate) const ALL: &[Engine] = &[
     Engine { name: "redb", make: || Box::pin(redb(false)) },
     #[cfg(feature = "redb")]
     Engine { name: "redb, fast recovery", make: || Box::pin(redb(true)) },
+    #[cfg(feature = "redis")]
+    Engine { name: "redis", make: || Box::pin(redis(false)) },
+    #[cfg(feature = "redis")]
+    Engine { name: "redis, synced", make: || Box::pin(redis(true)) },
+    #[cfg(feature = "nats")]
+    Engine { name: "nats", make: || Box::pin(nats(false)) },
+    #[cfg(feature = "nats")]
+    Engine { name: "nats, synced", make: || Box::pin(nats(true)) },
 ];
 
 async fn memory() -> Made {
@@ -39,6 +47,24 @@ async fn redb(fast_recovery: bool) -> Made {
     let builder = tok_queue::RedbQueue::builder().max_messages(u64::MAX).max_total_bytes(u64::MAX);
     let queue = builder.fast_recovery(fast_recovery).open(folder.file("queue.redb")).expect("a queue");
     Made { queue: Arc::new(queue), _keep: Box::new(folder) }
+}
+
+/// With the server's own settings (what it keeps ends with it), or with an append-only file synced before each answer.
+#[cfg(feature = "redis")]
+async fn redis(synced: bool) -> Made {
+    use brokers::RedisServer;
+    let server = if synced { RedisServer::synced() } else { RedisServer::start() }.expect("a server");
+    let queue = tok_queue::RedisQueue::builder(server.url()).max_messages(u64::MAX).max_bytes(u64::MAX);
+    Made { queue: Arc::new(queue.connect().await.expect("a queue")), _keep: Box::new(server) }
+}
+
+/// With the server's own settings (synced every two minutes), or synced before each answer.
+#[cfg(feature = "nats")]
+async fn nats(synced: bool) -> Made {
+    use brokers::NatsServer;
+    let server = if synced { NatsServer::synced() } else { NatsServer::start() }.expect("a server");
+    let queue = tok_queue::NatsQueue::builder(server.url()).max_messages(u64::MAX).max_bytes(u64::MAX);
+    Made { queue: Arc::new(queue.connect().await.expect("a queue")), _keep: Box::new(server) }
 }
 
 pub(crate) mod folder {

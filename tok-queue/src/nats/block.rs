@@ -80,7 +80,7 @@ impl Block {
                 return Err(damaged());
             }
             let record = block.split_to(length);
-            entries.push(record::decode(record).map_err(|error| Failure::Answer(error.into()))?);
+            entries.push(record::decode(&record).map_err(|error| Failure::Answer(error.into()))?);
         }
         if entries.is_empty() || entries.len() as u64 > MAX_ENTRIES {
             return Err(damaged());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tok_core::{Epoch, Uid, queue::Seq};
 
 use super::{
-    block::Block,
+    block::{Block, end_of},
     rpc::{Failure, Rpc},
 };
 
@@ -50,6 +50,19 @@ pub(super) struct Row {
     pub(super) blocks: Vec<Block>,
     /// Whether more follow.
     pub(super) cut: bool,
+}
+
+impl Row {
+    /// The place of its last block; 0 if it has none.
+    pub(super) fn end(&self) -> u64 {
+        self.blocks.last().map_or(0, |block| block.seq)
+    }
+
+    /// Whether it has what there is after `mark`, or the beginning of it, when `last` is the newest block: all that was
+    /// read may be confirmed by now, and the replica may not have got as far as the leader.
+    pub(super) fn is_enough(&self, mark: Seq, last: u64) -> bool {
+        end_of(self.end()) > mark && (self.cut || self.end() >= last)
+    }
 }
 
 impl User {
@@ -256,4 +269,33 @@ fn parse(message: &Message) -> Result<Value, Failure> {
 
 fn number(message: &Message, header: &str) -> Option<u64> {
     message.headers.as_ref()?.get(header)?.as_str().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_enough_if_it_reaches_the_newest_block_or_was_cut() {
+        let row = |seqs: &[u64], cut| {
+            let block = |seq: &u64| Block { seq: *seq, before: Default::default(), entries: Vec::new() };
+            Row { blocks: seqs.iter().map(block).collect(), cut }
+        };
+        for (row, confirmed, last, enough) in [
+            (row(&[3, 5], false), 0, 5, true),
+            (row(&[3, 5], false), 4, 5, true),
+            // Stored since `last` was asked for.
+            (row(&[3, 5, 6], false), 0, 5, true),
+            // A replica that has not got as far.
+            (row(&[3, 5], false), 0, 6, false),
+            (row(&[], false), 0, 6, false),
+            // A page's worth, and there is more.
+            (row(&[3, 5], true), 0, 6, true),
+            // Confirmed meanwhile.
+            (row(&[3, 5], true), 5, 6, false),
+            (row(&[], false), 5, 6, false),
+        ] {
+            assert_eq!(row.is_enough(end_of(confirmed), last), enough, "{row:?} {confirmed} {last}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ pub(super) fn page(txn: &ReadTransaction, uid: &Uid, after: Seq, limit: Limit) -
 
 /// The entry of a record, copied out of the file's page.
 pub(super) fn entry(record: &[u8]) -> Result<Entry, Failure> {
-    Ok(record::decode(Bytes::copy_from_slice(record))?)
+    Ok(record::decode(&Bytes::copy_from_slice(record))?)
 }
 
 /// How many entries the user has.

@@ -1,7 +1,6 @@
 //! What is `RedbQueue`'s own: what a new opening finds, limits, room, and threads.
 
 use std::{
-    collections::BTreeMap,
     fs,
     future::poll_fn,
     pin::Pin,
@@ -11,11 +10,8 @@ use std::{
 
 use tok_core::{
     Epoch, Queue, Uid,
-    queue::{Admit, Caps, Entry, Limit, QueueError, Seq},
-    testkit::{
-        queue::{ReferenceQueue, block_on},
-        sim::Rng,
-    },
+    queue::{Admit, Entry, Limit, QueueError, Seq},
+    testkit::queue::block_on,
 };
 use tok_queue::{RedbQueue, Usage};
 
@@ -159,30 +155,120 @@ fn the_last_handle_can_be_dropped_on_the_queues_own_thread() {
 
     impl Wake for Inline {
         fn wake(self: Arc<Self>) {
-            let Some(mut task) = self.0.lock().unwrap().take() else { return };
+            // A wake that comes while it is polled waits, and polls it again.
+            let mut task = self.0.lock().unwrap();
             let waker = Waker::from(Arc::clone(&self));
-            if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-                *self.0.lock().unwrap() = Some(task);
+            if task.as_mut().is_some_and(|task| task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()) {
+                *task = None;
             }
         }
     }
 
-    for read in [true, false] {
+    for reads in [true, false] {
         let folder = Folder::new();
-        let (done, ended) = mpsc::channel_for_test();
+        let (done, ended) = mpsc::sync_channel(1);
         let queue = folder.open();
         let task: Task = Box::pin(async move {
             let uid = Uid::from("alice");
             queue.enqueue(&uid, &[entry(1, None)], Admit::WithinLimits).await.unwrap();
-            if read {
+            if reads {
                 queue.len(&uid).await.unwrap();
             }
             drop(queue);
             done.send(()).unwrap();
         });
-        let inline = Arc::new(Inline(Mutex::new(Some(task))));
-        inline.wake();
+        Arc::new(Inline(Mutex::new(Some(task)))).wake();
         ended.recv().unwrap();
-        let _ = folder;
+    }
+}
+
+async fn keep_and_confirm(queue: Arc<RedbQueue>, user: u32) {
+    let uid = Uid::from(user);
+    for round in 0..20 {
+        let batch = [entry(round, None), entry(round + 1, Some(1))];
+        let seqs = queue.enqueue(&uid, &batch, Admit::WithinLimits).await.unwrap().seqs;
+        let page = queue.peek(&uid, Seq::START, Limit::default()).await.unwrap();
+        assert_eq!(page.entries, seqs.iter().copied().zip(batch).collect::<Vec<_>>());
+        queue.ack(&uid, seqs[1], EPOCH).await.unwrap();
+        assert_eq!(queue.len(&uid).await.unwrap(), 0);
+    }
+}
+
+#[test]
+fn tasks_of_tokio_share_a_queue() {
+    let queue = Arc::new(temporary(RedbQueue::builder()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let tasks: Vec<_> =
+            (0..100).map(|user| tokio::spawn(keep_and_confirm(Arc::clone(&queue), user))).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    assert_eq!(block_on(queue.usage()).unwrap(), Usage::default());
+}
+
+#[test]
+fn tasks_of_smol_share_a_queue() {
+    let queue = Arc::new(temporary(RedbQueue::builder()));
+    smol::block_on(async {
+        let tasks: Vec<_> =
+            (0..100).map(|user| smol::spawn(keep_and_confirm(Arc::clone(&queue), user))).collect();
+        for task in tasks {
+            task.await;
+        }
+    });
+    assert_eq!(block_on(queue.usage()).unwrap(), Usage::default());
+}
+
+/// Messages that come and go, and nothing else: the file stays about as large as what is in it at one time.
+#[test]
+fn room_is_used_again() {
+    let folder = Folder::new();
+    let queue = folder.open();
+    let rush = || {
+        let mut last = Vec::new();
+        for user in 0..200_u128 {
+            let batch: Vec<_> = (0..10).map(|id| entry(id, Some(id as u64))).collect();
+            last.push(*enqueue(&queue, &Uid::from(user), &batch).unwrap().last().unwrap());
+        }
+        for (user, last) in (0..200_u128).zip(last) {
+            block_on(queue.ack(&Uid::from(user), last, EPOCH)).unwrap();
+        }
+    };
+    let size = || fs::metadata(folder.file()).unwrap().len();
+    for _ in 0..3 {
+        rush();
+    }
+    let before = size();
+    for _ in 0..10 {
+        rush();
+    }
+    assert!(size() <= before + before / 2, "the file grows: {before} bytes, then {}", size());
+    assert_eq!(block_on(queue.usage()).unwrap(), Usage::default());
+}
+
+#[test]
+fn compacting_gives_room_back_and_keeps_what_is_there() {
+    let folder = Folder::new();
+    let size = || fs::metadata(folder.file()).unwrap().len();
+    let queue = folder.open();
+    let users: Vec<_> = (0..100_u32).map(Uid::from).collect();
+    let mut first = Vec::new();
+    for uid in &users {
+        let batch: Vec<_> = (0..100).map(|id| entry(id, None)).collect();
+        first.push(enqueue(&queue, uid, &batch).unwrap());
+    }
+    for (uid, seqs) in users.iter().zip(&first) {
+        block_on(queue.ack(uid, seqs[97], EPOCH)).unwrap();
+    }
+    drop(queue);
+    let before = size();
+    drop(RedbQueue::builder().compact(true).open(folder.file()).unwrap());
+    assert!(size() < before / 2, "{before} bytes before, {} after", size());
+    let queue = folder.open();
+    for (uid, seqs) in users.iter().zip(&first) {
+        let expected: Vec<_> = (98..100).map(|id| (seqs[id as usize], entry(id, None))).collect();
+        assert_eq!(read(&queue, uid), expected);
     }
 }

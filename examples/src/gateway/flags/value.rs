@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{FlagError, QueueName};
+use super::{super::QueueName, FlagError};
 
 pub(super) fn invalid(flag: &'static str, value: String, rule: &dyn fmt::Display) -> FlagError {
     FlagError::Invalid { flag, value, rule: rule.to_string() }
@@ -29,13 +29,19 @@ pub(super) fn one_of<T, const N: usize>(
 }
 
 pub(super) fn queue(flag: &'static str, value: String) -> Result<QueueName, FlagError> {
-    const DURABLE: [&str; 3] = ["redb", "nats", "redis"];
-    match value.split_once(':') {
-        Some((engine, _)) if DURABLE.contains(&engine) => {
-            Err(FlagError::Unserved(format!("--queue {engine}:TARGET")))
+    let (engine, target) = value.split_once(':').unwrap_or((&value, ""));
+    let named = match engine {
+        "redb" => cfg!(feature = "redb").then(|| QueueName::Redb(target.into())),
+        "nats" => cfg!(feature = "nats").then(|| QueueName::Nats(target.to_owned())),
+        "redis" => cfg!(feature = "redis").then(|| QueueName::Redis(target.to_owned())),
+        _ => {
+            return one_of(flag, value, [("memory", QueueName::Memory), ("none", QueueName::None)]);
         }
-        _ => one_of(flag, value, [("memory", QueueName::Memory), ("none", QueueName::None)]),
+    };
+    if target.is_empty() {
+        return Err(invalid(flag, value.clone(), &format!("expected {engine}:TARGET")));
     }
+    named.ok_or_else(|| FlagError::Unserved(format!("--queue {engine}:TARGET")))
 }
 
 pub(super) fn seconds(flag: &'static str, value: String) -> Result<Duration, FlagError> {

@@ -88,13 +88,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Tcp<S> {
 
     /// Sends messages in one go.
     pub(crate) async fn send_all<M: AsRef<[u8]>>(&mut self, messages: impl IntoIterator<Item = M>) {
+        assert!(self.try_send_all(messages).await, "the server is gone");
+    }
+
+    /// As [`send_all`](Self::send_all), to a server that may be gone: whether the system took them.
+    pub(crate) async fn try_send_all<M: AsRef<[u8]>>(
+        &mut self,
+        messages: impl IntoIterator<Item = M>,
+    ) -> bool {
         let mut bytes = Vec::new();
         for message in messages {
             let message = message.as_ref();
             bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
             bytes.extend(message);
         }
-        self.send_raw(&bytes).await;
+        within("room to write", self.stream.write_all(&bytes)).await.is_ok()
     }
 
     pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {

@@ -23,6 +23,7 @@ use tok_core::{
     queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
 };
 
+pub use self::{builder::RedbQueueBuilder, error::OpenError};
 use self::{
     change::{Ack, Change, Done, Limits},
     error::{Cause, Failure, unavailable},
@@ -30,7 +31,6 @@ use self::{
     store::{Opener, Options, Store},
     writer::{Call, Requests, Writer},
 };
-pub use self::{builder::RedbQueueBuilder, error::OpenError};
 use crate::Usage;
 
 /// Requests that wait for the writer, and the bytes of their messages. Whoever comes then waits for room.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time;
 
 use crate::support::{Process, Tcp, number};
 
@@ -99,8 +99,8 @@ async fn survives_kills(flags: &str) {
         let mut alice = Tcp::login(gateway.tcp(), "alice").await;
         let mut bob = Tcp::login(gateway.tcp(), "uid=bob&confirm=1").await;
         let killed = async {
-            // Not to wait for something: to be killed at another moment each time.
-            sleep(Duration::from_millis(3 + round * 37 % 150)).await;
+            let moment = Duration::from_millis(3 + round * 37 % 150);
+            time::sleep(moment).await; // sleep: nothing is waited for; each round is to be killed at another moment
             gateway.signal("KILL").await;
         };
         let receiving = async {

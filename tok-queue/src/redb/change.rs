@@ -169,7 +169,8 @@ impl<'txn> Change<'txn> {
                 swept.more = true;
                 break;
             }
-            let uid = str::from_utf8(uid.value()).map_err(|_| Failure::Row("due", "a uid that is no text"))?;
+            let uid =
+                str::from_utf8(uid.value()).map_err(|_| Failure::Row("due", "a uid that is no text"))?;
             due.push((key.value(), Uid::from(uid)));
         }
         for (key, uid) in due {

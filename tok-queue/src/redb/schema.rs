@@ -152,8 +152,7 @@ impl Head {
         if !rest.is_empty() {
             return Err(Failure::Row("log", "a head of the wrong length"));
         }
-        let [messages, bytes, fence, opening] =
-            [messages, bytes, fence, opening].map(u64::from_be_bytes);
+        let [messages, bytes, fence, opening] = [messages, bytes, fence, opening].map(u64::from_be_bytes);
         Ok(Self { messages, bytes, fence: Epoch::new(fence), opening })
     }
 }

@@ -13,8 +13,8 @@ use std::{
 };
 
 use redb::{
-    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableError, TableHandle, WriteTransaction,
-    backends::FileBackend,
+    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableError, TableHandle,
+    WriteTransaction, backends::FileBackend,
 };
 
 use super::{
@@ -90,7 +90,10 @@ impl Store {
     }
 
     /// Runs `read` on the newest state. The file stays open meanwhile.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let db = self.lock();
         read(&db.as_ref().ok_or(Failure::Closed)?.begin_read()?)
     }

@@ -212,7 +212,8 @@ fn altered_bytes_are_found() {
         match RedbQueue::builder().verify(true).open(folder.file()) {
             Ok(queue) => {
                 for user in 0..40_u128 {
-                    let ids: Vec<_> = read(&queue, &Uid::from(user)).iter().map(|(_, it)| it.id.as_u128()).collect();
+                    let ids: Vec<_> =
+                        read(&queue, &Uid::from(user)).iter().map(|(_, it)| it.id.as_u128()).collect();
                     assert_eq!(ids, Vec::from_iter(user * 10..user * 10 + 10));
                 }
             }

@@ -108,7 +108,8 @@ fn work_for(queue: &RedbQueue, user: u128, mut id: u128) {
         id += count;
         match rng.below(6) {
             0 => {
-                let page = block_on(queue.peek(&uid, Seq::START, Limit { messages: 5, bytes: 5000 })).unwrap();
+                let page =
+                    block_on(queue.peek(&uid, Seq::START, Limit { messages: 5, bytes: 5000 })).unwrap();
                 let upto = page.entries.last().unwrap().0;
                 // Said before: it may be done and not said.
                 say(format_args!("ack {user} {} 0", upto.get()));

@@ -158,7 +158,10 @@ fn the_last_handle_can_be_dropped_on_the_queues_own_thread() {
             // A wake that comes while it is polled waits, and polls it again.
             let mut task = self.0.lock().unwrap();
             let waker = Waker::from(Arc::clone(&self));
-            if task.as_mut().is_some_and(|task| task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()) {
+            if task
+                .as_mut()
+                .is_some_and(|task| task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready())
+            {
                 *task = None;
             }
         }

@@ -46,9 +46,14 @@ pub(super) enum Trouble {
     /// The power fails after so many operations.
     Cut(u64),
     /// After so many operations so many fail.
-    Errors { after: u64, count: u64 },
+    Errors {
+        after: u64,
+        count: u64,
+    },
     /// There are no more blocks than the file has and so many.
-    Full { blocks: usize },
+    Full {
+        blocks: usize,
+    },
 }
 
 /// The disk as an open file sees it.

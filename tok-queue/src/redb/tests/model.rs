@@ -223,7 +223,8 @@ impl Model {
 
     /// What is left, for a sweep at the end of all time.
     pub(super) fn left(&self) -> Vec<(Uid, Entry)> {
-        let entries = self.users.iter().flat_map(|(uid, user)| user.items.iter().map(move |item| (uid, item)));
+        let entries =
+            self.users.iter().flat_map(|(uid, user)| user.items.iter().map(move |item| (uid, item)));
         entries
             .filter(|(_, item)| item.entry.expires_at.is_some())
             .map(|(uid, item)| (uid.clone(), item.entry.clone()))
@@ -250,7 +251,10 @@ impl User {
                 (stored.seqs.into_iter().map(Some).collect(), State::There)
             }
             Err(QueueError::Full) => {
-                assert!(admit == Admit::WithinLimits && most > MAX_MESSAGES, "{most} messages are not too many");
+                assert!(
+                    admit == Admit::WithinLimits && most > MAX_MESSAGES,
+                    "{most} messages are not too many"
+                );
                 return true;
             }
             Err(QueueError::Unavailable(_)) => (vec![None; entries.len()], State::Unsure),
@@ -300,7 +304,10 @@ impl User {
                 true
             }
             Ok(None) => {
-                assert!(self.items.iter().all(|item| item.state != State::There), "there is something to take");
+                assert!(
+                    self.items.iter().all(|item| item.state != State::There),
+                    "there is something to take"
+                );
                 true
             }
             Err(error) => {

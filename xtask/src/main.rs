@@ -27,7 +27,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("ci", "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, test-matrix, autobahn"),
     (
         "bench",
-        "[--quick] [--curves] [--engine NAME]... [--scenario NAME]... [--server ADDR [--pid PID]]  measure the gateway",
+        "[--quick] [--curves] [--engine NAME]... [--scenario NAME]... [--server ADDR [--pid PID]], or \
+         --instructions [--update]  measure the gateway, or count what its hot paths take",
     ),
 ];
 

@@ -4,6 +4,7 @@
 //! compared is each round's ratio to the floor, because rounds of all servers take turns.
 
 mod case;
+mod instructions;
 mod plot;
 mod server;
 mod table;
@@ -87,6 +88,11 @@ impl Options {
 
 /// Runs the command. It fails when a server failed, not when it is slow: a shared machine would fail it at random.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--instructions"] => return instructions::run(workspace, false),
+        ["--instructions", "--update"] => return instructions::run(workspace, true),
+        _ => {}
+    }
     let options = Options::parse(args)?;
     println!("building in release mode");
     let build = [

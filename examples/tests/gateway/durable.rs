@@ -124,6 +124,56 @@ async fn nothing_answered_for_is_lost_when_the_gateway_is_killed_again_and_again
     survives_kills("").await;
 }
 
+/// Numbers that a seed determines (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
+
+/// `TOK_SEED=N` chooses other moments than the usual ones.
+#[tokio::test]
+async fn receivers_that_vanish_and_come_back_between_kills_lose_nothing() {
+    const ROUNDS: usize = 10;
+
+    let seed = std::env::var("TOK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("replay: TOK_SEED={seed}");
+    let mut random = Random(seed);
+    let folder = Folder::new();
+    let (mut sent, mut seen) = (Sent::default(), Seen::default());
+    let mut sessions = 0;
+    for _ in 0..ROUNDS {
+        let gateway = Process::start(&folder.flag()).await;
+        let mut alice = Tcp::login(gateway.tcp(), "alice").await;
+        let (moment, portion) = (random.below(300), 1 + random.below(60));
+        let killed = async {
+            let moment = Duration::from_millis(3 + moment);
+            time::sleep(moment).await; // sleep: nothing is waited for; each round is to be killed at another moment
+            gateway.signal("KILL").await;
+        };
+        let receiving = async {
+            while let Some(mut bob) = Tcp::try_login(gateway.tcp(), "uid=bob&confirm=1").await {
+                let before = seen.all.len();
+                let appetite = 1 + random.below(200) as usize;
+                seen.read(&mut bob, |seen| seen.all.len() >= before + appetite).await;
+                sessions += 1;
+                bob.vanish();
+            }
+        };
+        tokio::join!(killed, sent.send_until_the_end(&mut alice, portion as usize), receiving);
+    }
+    let gateway = Process::start(&folder.flag()).await;
+    let mut bob = Tcp::login(gateway.tcp(), "uid=bob&confirm=1").await;
+    seen.read(&mut bob, |seen| seen.has_all_of(&sent)).await;
+    assert!(seen.has_all_of(&sent), "the gateway closed before everything came");
+    assert!(sessions > ROUNDS, "{sessions} sessions in {ROUNDS} rounds");
+}
+
 async fn what_is_queued_outlives_sigterm(flags: &str) {
     let folder = Folder::new();
     let flags = format!("{} {flags}", folder.flag());

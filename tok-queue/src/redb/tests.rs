@@ -7,6 +7,7 @@ mod driver;
 mod failing_disk;
 mod model;
 mod power_cut;
+mod user;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

@@ -30,6 +30,14 @@ impl Tcp {
         client
     }
 
+    /// As [`login`](Self::login), to a server that may be gone.
+    #[cfg(feature = "redb")]
+    pub(crate) async fn try_login(addr: SocketAddr, login: &str) -> Option<Self> {
+        let stream = within("a connection or its refusal", TcpStream::connect(addr)).await.ok()?;
+        let mut client = Self { stream, confirms: login.contains("&confirm=1"), buffer: Vec::new() };
+        client.try_send_all([login]).await.then_some(client)
+    }
+
     /// As [`login`](Self::login), and waits until it has taken effect.
     pub(crate) async fn settled(addr: SocketAddr, login: &str) -> Self {
         let mut client = Self::login(addr, login).await;

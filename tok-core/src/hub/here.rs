@@ -144,8 +144,12 @@ impl Inner {
         fx: &mut Effects,
         which: impl Fn(&Core) -> bool,
     ) -> Vec<Epoch> {
-        let live = |core: &&Arc<Core>| core.slot.lock().is_live() && which(core);
-        let chosen: Vec<Arc<Core>> = state.sessions.iter().filter(live).cloned().collect();
+        let chosen = state.sessions.iter().filter(|core| which(core)).cloned();
+        let (chosen, left): (Vec<_>, Vec<_>) = chosen.partition(|core| core.slot.lock().is_live());
+        for core in &left {
+            // Its peer has left, and what that had sent is not handled any more either.
+            core.slot.lock().end(reason, fx);
+        }
         for core in &chosen {
             state.detach(self, core, reason, fx);
         }

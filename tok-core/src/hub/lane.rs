@@ -6,7 +6,7 @@ use super::{
     effects::Effects,
     hooks::Undelivered,
     inner::Inner,
-    log::{Cursor, LogEntry},
+    log::{Cursor, Known, LogEntry},
     packet::Packet,
     session::Core,
     user::{State, User},
@@ -42,6 +42,7 @@ enum Job {
         core: Arc<Core>,
         after: Seq,
         limit: Limit,
+        known: Known,
     },
 }
 
@@ -72,7 +73,7 @@ async fn run(_guard: LaneGuard, hub: Arc<Inner>, user: Arc<User>) {
             Job::Recheck { batch } => recheck(&hub, &user, &batch).await,
             Job::Store { batch, admit } => store(&hub, &user, &batch, admit).await,
             Job::Ack { upto, fence } => ack(&hub, &user, upto, fence).await,
-            Job::Page { core, after, limit } => page(&hub, &user, &core, after, limit).await,
+            Job::Page { core, after, limit, known } => page(&hub, &user, &core, after, limit, known).await,
         };
         match result {
             Ok(()) => pause = FIRST_PAUSE,
@@ -132,7 +133,7 @@ fn page_job(state: &State, hub: &Inner) -> Option<Job> {
     let after = core.slot.lock().fed.seq;
     // Over the hub's budget sessions still catch up, a message at a time.
     let limit = if hub.budget.is_over() { Limit { messages: 1, bytes: 0 } } else { Limit::default() };
-    Some(Job::Page { core: Arc::clone(core), after, limit })
+    Some(Job::Page { core: Arc::clone(core), after, limit, known: state.log.known() })
 }
 
 async fn store(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry], admit: Admit) -> Result<(), TryLater> {
@@ -277,6 +278,7 @@ async fn page(
     core: &Arc<Core>,
     after: Seq,
     limit: Limit,
+    known: Known,
 ) -> Result<(), TryLater> {
     let page = match hub.queue.peek(user.uid(), after, limit).await {
         Ok(page) => page,
@@ -295,14 +297,22 @@ async fn page(
         if state.log.stored_tail().is_none() {
             state.log.set_stored_len(len);
         }
-        give(&mut state, hub, core, after, &page, &mut fx);
+        give(&mut state, hub, core, after, known, &page, &mut fx);
     }
     fx.run(hub, Some(user));
     Ok(())
 }
 
 /// Gives a session a page of its log, as far as that precedes what memory holds.
-fn give(state: &mut State, hub: &Inner, core: &Arc<Core>, after: Seq, page: &Page, fx: &mut Effects) {
+fn give(
+    state: &mut State,
+    hub: &Inner,
+    core: &Arc<Core>,
+    after: Seq,
+    known: Known,
+    page: &Page,
+    fx: &mut Effects,
+) {
     let now = hub.runtime.unix_time();
     // What follows the known end of the stored part is in memory, or was refused to its sender.
     let end = state.log.first_seq().map(|first| Seq::new(first.get() - 1));
@@ -337,12 +347,14 @@ fn give(state: &mut State, hub: &Inner, core: &Arc<Core>, after: Seq, page: &Pag
         slot.fed.seq = slot.fed.seq.max(last);
         slot.wants_page = false;
         if reached_end {
-            let tail = end.unwrap_or(last).max(last);
-            slot.fed.seq = slot.fed.seq.max(tail);
+            // No further than was known when the page was asked for: what others stored meanwhile is not on it.
+            let read = known.tail.map_or(last, |tail| tail.max(last));
+            last = end.map_or(read, |end| end.min(read)).max(last);
+            slot.fed.seq = slot.fed.seq.max(last);
         }
     }
     if reached_end {
-        state.log.know_stored_tail(end.unwrap_or(last).max(last));
+        state.log.know_stored_tail(last, known);
     }
     fx.wake(core.slot.lock().unpark());
     state.feed(hub, core, fx);

@@ -58,10 +58,21 @@ pub(crate) struct Log {
     last_pos: u64,
     /// The last stored entry before `back`; `None` until the queue has been asked.
     stored_tail: Option<Seq>,
+    /// What other nodes said that they have stored. A reading of the queue may be older than that.
+    told_tail: Seq,
+    /// How often the end was forgotten.
+    forgotten: u64,
     /// How many entries the queue holds, as far as known.
     stored_len: u64,
     confirmed: Cursor,
     acked: Seq,
+}
+
+/// The end of the stored part as it was known when a page was asked for: what is stored while it is read may not be on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) tail: Option<Seq>,
+    forgotten: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -133,19 +144,31 @@ impl Log {
         self.stored_tail
     }
 
-    /// The queue has been read to its end from a place before or at `tail`.
-    pub(crate) fn know_stored_tail(&mut self, tail: Seq) {
+    /// The queue has been read to its end from a place before or at `tail`. What was known when the reading began says
+    /// whether it is recent enough to count.
+    pub(crate) fn know_stored_tail(&mut self, tail: Seq, begun: Known) {
+        if begun.forgotten != self.forgotten {
+            return;
+        }
+        let tail = tail.max(self.told_tail);
         self.stored_tail = Some(self.stored_tail.map_or(tail, |known| known.max(tail)));
     }
 
     /// Another node has stored up to `tail`. Where the end is not known yet, reading will find it.
     pub(crate) fn raise_stored_tail(&mut self, tail: Seq) {
+        self.told_tail = self.told_tail.max(tail);
         self.stored_tail = self.stored_tail.map(|known| known.max(tail));
     }
 
     /// Somebody may have stored more without a word: reading will find the end.
     pub(crate) fn forget_stored_tail(&mut self) {
         self.stored_tail = None;
+        self.forgotten += 1;
+    }
+
+    /// What a reading of the queue that begins now can count on.
+    pub(crate) fn known(&self) -> Known {
+        Known { tail: self.stored_tail, forgotten: self.forgotten }
     }
 
     /// Where memory starts, if what is there is stored too: pages of the queue end before it.

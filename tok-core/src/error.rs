@@ -35,6 +35,36 @@ pub enum ConfigError {
     Conflict(&'static str),
 }
 
+/// A queue or a cluster on a server cannot be used: its `connect` failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// A setting of the builder cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Nobody answers at that address, or not within the timeout, or the credentials are refused.
+    #[error("the server cannot be reached")]
+    Unreachable(#[source] BoxError),
+    /// The server is too old to keep what is promised.
+    #[error("the server is version {found}, but {needed} or later is needed")]
+    TooOld {
+        /// What the server says.
+        found: String,
+        /// The oldest version that does.
+        needed: &'static str,
+    },
+    /// Something on the server is set up so that it would not keep what is promised.
+    #[error("the server's {setting} is {found}, but {rule}")]
+    Unsuitable {
+        /// The server's name for it.
+        setting: String,
+        /// What it is.
+        found: String,
+        /// What would be right.
+        rule: String,
+    },
+}
+
 /// [`Hub::send`](crate::Hub::send) did not take the message. Nobody was sent anything, unless the variant says so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,34 +1,7 @@
-use tok_core::{ConfigError, error::BoxError};
+//! What connecting to either kind of server takes.
 
-/// A queue on a server cannot be used: its `connect` failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// A setting of the builder cannot work.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Nobody answers at that address, or not within the timeout, or the credentials are refused.
-    #[error("the server cannot be reached")]
-    Unreachable(#[source] BoxError),
-    /// The server is too old to keep what the queue promises.
-    #[error("the server is version {found}, but {needed} or later is needed")]
-    TooOld {
-        /// What the server says.
-        found: String,
-        /// The oldest version that does.
-        needed: &'static str,
-    },
-    /// Something on the server is set up so that it would not keep what the queue promises.
-    #[error("the server's {setting} is {found}, but {rule}")]
-    Unsuitable {
-        /// The server's name for it.
-        setting: String,
-        /// What it is.
-        found: String,
-        /// What would be right.
-        rule: String,
-    },
-}
+use tok_core::ConfigError;
+pub use tok_core::error::ConnectError;
 
 /// Major and minor version, from as much of a text as is one: `7.0.15`, `2.12.0-RC.3`.
 pub(crate) fn version(text: &str) -> Option<(u64, u64)> {

@@ -6,6 +6,8 @@ mod cluster;
 mod collections;
 mod frame;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod node;
 mod registry;
 mod sync;
@@ -14,7 +16,11 @@ pub mod testkit;
 mod wait;
 
 pub use tok_core::async_trait;
+#[cfg(feature = "nats")]
+pub use tok_core::error::ConnectError;
 
+#[cfg(feature = "nats")]
+pub use self::nats::{NatsBroker, NatsBrokerBuilder, NatsBus, NatsRegistry};
 pub use self::{
     bus::{Bus, BusError, BusState, Inbound},
     chaos::{Chaos, Faults, Link, Plan},

@@ -96,6 +96,13 @@ impl From<Arc<Failure>> for BusError {
     }
 }
 
+impl Failure {
+    /// The server found the time up, by its clock, and did nothing.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("LATE"))
+    }
+}
+
 impl Link {
     /// Connects, to know that it can.
     pub(super) async fn open(client: Client, timeout: Duration) -> Result<Self, ConnectError> {
@@ -231,11 +238,11 @@ fn ends_connection(failure: &Failure) -> bool {
         Failure::Connect(_) | Failure::Silent(_) | Failure::Lost | Failure::Apart => true,
         Failure::Redis(error) => {
             let server = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown].map(ErrorKind::Server);
-            // LATE: the clock is not the one that was asked at the start.
+            // Late: the clock is not the one that was asked at the start.
             error.is_io_error()
                 || error.is_unrecoverable_error()
                 || server.contains(&error.kind())
-                || error.code() == Some("LATE")
+                || failure.is_late()
         }
         Failure::Answer(_) => false,
     }

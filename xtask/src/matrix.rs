@@ -58,6 +58,8 @@ pub(crate) const ROWS: &[Row] = &[
     none("tok-cluster"),
     only("tok-cluster", &["testkit"]),
     only("tok-cluster", &["nats"]),
+    only("tok-cluster", &["redis"]),
+    only("tok-cluster", &["redis-tls"]),
     all("tok-cluster"),
     none("examples"),
     only("examples", &["async-tungstenite"]),

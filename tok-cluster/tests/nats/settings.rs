@@ -125,6 +125,7 @@ async fn a_server_that_is_too_old_is_refused() {
 }
 
 /// As much of a server as tells its version.
+#[allow(clippy::disallowed_methods, reason = "no simulator runs this")]
 fn server_that_says(version: &'static str) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::cmd::run_cargo;
 use crate::matrix::ROWS;
 use crate::workspace::Workspace;
-use crate::{autobahn, brokers, browser, test_matrix, tidy};
+use crate::{autobahn, brokers, browser, stress, test_matrix, tidy};
 
 /// What rows of the matrix need beside Rust.
 const NEEDS: &[(&str, Install)] =
@@ -74,6 +74,13 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
         false
     });
     report(&mut ended, Ended { name: "autobahn".to_owned(), passed, elapsed: begin.elapsed() });
+
+    let begin = Instant::now();
+    let passed = stress::run(workspace, &["--seconds", "60"].map(str::to_owned)).unwrap_or_else(|error| {
+        println!("error: {error:#}");
+        false
+    });
+    report(&mut ended, Ended { name: "stress".to_owned(), passed, elapsed: begin.elapsed() });
 
     println!("{}", summary(&ended));
     if let Some(line) = closing_line {

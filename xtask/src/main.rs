@@ -7,6 +7,7 @@ mod browser;
 mod ci;
 mod cmd;
 mod matrix;
+mod stress;
 mod test_matrix;
 mod tidy;
 mod workspace;
@@ -29,6 +30,11 @@ const COMMANDS: &[(&str, &str)] = &[
         "bench",
         "[--quick] [--curves] [--engine NAME]... [--scenario NAME]... [--server ADDR [--pid PID]], or \
          --instructions [--update]  measure the gateway, or count what its hot paths take",
+    ),
+    (
+        "stress",
+        "[--seconds N] [--seed N] [--round N] [--trace]  clients that churn on gateways that are killed, and a check of \
+         what they saw",
     ),
 ];
 
@@ -55,6 +61,7 @@ fn dispatch(args: &[String]) -> Result<bool> {
         "tidy" => tidy::run(&Workspace::load()?, args),
         "ci" => ci::run(&Workspace::load()?, args),
         "bench" => bench::run(&Workspace::load()?, args),
+        "stress" => stress::run(&Workspace::load()?, args),
         "help" | "--help" | "-h" => {
             println!("{}", help());
             Ok(true)

@@ -199,8 +199,7 @@ impl State {
             }
         }
         if self.queue_failing {
-            let cause = "an earlier operation failed and is being tried again";
-            return Err(SendError::Queue(QueueError::Unavailable(cause.into())));
+            return Err(SendError::Queue(QueueError::Unavailable(lane::TRYING_AGAIN.into())));
         }
         Ok(())
     }

@@ -3,9 +3,12 @@
 
 mod common;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use common::*;
@@ -171,4 +174,18 @@ async fn a_send_behind_a_store_that_fails_is_answered_while_the_queue_is_away() 
     queue.fail(false);
     pass(secs(10)).await;
     assert_eq!(login(&hub, "alice").await.drain().await, ["one"]);
+}
+
+/// It was said to be stored.
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_time_runs_out_before_it_is_stored_is_not_said_to_be_stored() {
+    let queue = Moody::new(durable());
+    queue.fail(true);
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    let _client = login(&hub, "alice").await;
+    // The queue cannot be read, and is asked again after pauses that have become long.
+    pass(secs(20)).await;
+    let receipt = hub.send("alice", "one").ttl(Duration::from_millis(10)).await.unwrap();
+    assert!(!receipt.is_stored());
+    assert_eq!(receipt.outcome().await, Outcome::Lapsed);
 }

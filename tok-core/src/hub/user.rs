@@ -209,7 +209,7 @@ impl State {
         for entry in self.log.remove_expired(hub.runtime.unix_time()) {
             self.lapse(entry.pos);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(0), fx);
+                ticket.settle(Ok(None), fx);
             }
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
         }
@@ -327,7 +327,7 @@ impl State {
         let offline = self.live() + elsewhere == 0;
         for entry in batch {
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(elsewhere), fx);
+                ticket.settle(Ok(Some(elsewhere)), fx);
             }
             if offline {
                 fx.report(&self.uid, Arc::clone(&entry.packet), Undelivered::Stored);

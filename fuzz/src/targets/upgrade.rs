@@ -28,8 +28,10 @@ pub(crate) fn upgrade(data: &[u8]) {
     let stream = input.rest();
     let answer = converse(stream, 0);
     let in_portions = converse(stream, how);
-    // hyper looks at a head again when it is complete: one that is wrong and never ends is refused, or waited for.
-    let waits = in_portions.is_empty() && !contains(stream, b"\n\n") && !contains(stream, b"\n\r\n");
+    // hyper looks at a head again when it is complete: one that is wrong and never ends is refused, or waited for. Empty
+    // lines before it do not count.
+    let head = stream.trim_ascii_start();
+    let waits = in_portions.is_empty() && !contains(head, b"\n\n") && !contains(head, b"\r\n\r\n");
     assert!(waits || in_portions == answer, "in portions {how}: {}", in_portions.escape_ascii());
     if answer.is_empty() {
         return;

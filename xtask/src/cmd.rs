@@ -37,7 +37,8 @@ pub(crate) fn run_cargo(
     run_logged(command, &workspace.target.join("xtask").join(file))
 }
 
-fn run_logged(mut command: Command, log: &Path) -> Result<Outcome> {
+/// Runs a command with its output in a file.
+pub(crate) fn run_logged(mut command: Command, log: &Path) -> Result<Outcome> {
     if let Some(dir) = log.parent() {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }

@@ -6,6 +6,7 @@ mod brokers;
 mod browser;
 mod ci;
 mod cmd;
+mod fuzz;
 mod matrix;
 mod stress;
 mod test_matrix;
@@ -24,6 +25,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("autobahn", "[--engine NAME]...  run the Autobahn cases against every WebSocket engine"),
     ("brokers", "say where the NATS and Redis servers for tests are, which are installed if missing"),
     ("browser", "run the chat's page in Chromium, which is installed if it is missing and may be"),
+    (
+        "fuzz",
+        "[--target NAME]... [--seconds N] [--input FILE]  search for inputs that break a parser, with libFuzzer",
+    ),
     ("tidy", "check the repository's own rules"),
     ("ci", "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, test-matrix, autobahn"),
     (
@@ -58,6 +63,7 @@ fn dispatch(args: &[String]) -> Result<bool> {
         "autobahn" => autobahn::run(&Workspace::load()?, args),
         "brokers" => brokers::run(args),
         "browser" => browser::run(&Workspace::load()?, args),
+        "fuzz" => fuzz::run(&Workspace::load()?, args),
         "tidy" => tidy::run(&Workspace::load()?, args),
         "ci" => ci::run(&Workspace::load()?, args),
         "bench" => bench::run(&Workspace::load()?, args),

@@ -34,6 +34,7 @@ use tok_ws::WsConfigError;
 
 pub use self::{
     flags::{Command, FlagError, Flags, Frames, HELP, RuntimeName},
+    operation::Operation,
     queue::QueueName,
     sockets::Addresses,
 };

@@ -46,6 +46,9 @@ enum Job {
     },
 }
 
+/// What senders are told while the lane cannot do what has to be done first.
+pub(crate) const TRYING_AGAIN: &str = "an earlier operation failed and is being tried again";
+
 /// A job failed in a way that passes.
 struct TryLater;
 
@@ -78,12 +81,26 @@ async fn run(_guard: LaneGuard, hub: Arc<Inner>, user: Arc<User>) {
         match result {
             Ok(()) => pause = FIRST_PAUSE,
             Err(TryLater) => {
+                refuse_waiting(&hub, &user);
                 hub.runtime.sleep_until(hub.runtime.now().saturating_add(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
     user.retire_if_idle(&hub);
+}
+
+/// Where work that goes before every store does not get through, those who wait for a store are told now, and not when
+/// the queue is back.
+fn refuse_waiting(hub: &Arc<Inner>, user: &Arc<User>) {
+    let mut fx = Effects::default();
+    if let Some(mut state) = user.lock()
+        && (state.unsure.is_some() || state.fence_due)
+    {
+        let waiting = state.log.unaccepted();
+        state.refused(&waiting, &mut fx, || SendError::Queue(QueueError::Unavailable(TRYING_AGAIN.into())));
+    }
+    fx.run(hub, Some(user));
 }
 
 fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {

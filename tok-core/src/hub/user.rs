@@ -199,8 +199,7 @@ impl State {
             }
         }
         if self.queue_failing {
-            let cause = "an earlier operation failed and is being tried again";
-            return Err(SendError::Queue(QueueError::Unavailable(cause.into())));
+            return Err(SendError::Queue(QueueError::Unavailable(lane::TRYING_AGAIN.into())));
         }
         Ok(())
     }
@@ -210,7 +209,7 @@ impl State {
         for entry in self.log.remove_expired(hub.runtime.unix_time()) {
             self.lapse(entry.pos);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(0), fx);
+                ticket.settle(Ok(None), fx);
             }
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
         }
@@ -328,7 +327,7 @@ impl State {
         let offline = self.live() + elsewhere == 0;
         for entry in batch {
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(elsewhere), fx);
+                ticket.settle(Ok(Some(elsewhere)), fx);
             }
             if offline {
                 fx.report(&self.uid, Arc::clone(&entry.packet), Undelivered::Stored);

@@ -113,9 +113,9 @@ impl Inner {
 
     /// Those of the rows that are on nodes whose lease holds.
     pub(super) async fn live(&self, mut rows: Vec<SessionRow>) -> Vec<SessionRow> {
-        let unknown = |row: &SessionRow| self.peers.standing(&row.node, self.now()) == Standing::Unknown;
-        if rows.iter().any(unknown) {
-            // It joined since the last look. Should this fail, it counts as not there.
+        let unsure = |row: &SessionRow| self.peers.standing(&row.node, self.now()) != Standing::Live;
+        if rows.iter().any(unsure) {
+            // It joined since the last look, or renewed a lease that ran out. Should this fail, it counts as not there.
             let _ = self.look_round().await;
         }
         let now = self.now();

@@ -1,36 +1,13 @@
-//! A deterministic runtime: the shipped hub on a seeded scheduler, with virtual time.
-//!
-//! The order in which ready tasks run, the random numbers and the clock all come from a seed, so that a run that fails
-//! fails again. Time stands still while anything can run and then jumps to the next timer, so that hours pass in
-//! milliseconds.
-//!
-//! ```
-//! use std::time::Duration;
-//! use tok_core::{rt::Runtime, testkit::sim::Sim};
-//!
-//! let sim = Sim::new(7);
-//! let rt = sim.runtime();
-//! let slept = sim.run(async move {
-//!     let before = rt.now();
-//!     rt.sleep_until(before.saturating_add(Duration::from_secs(3600))).await;
-//!     rt.now().saturating_since(before)
-//! });
-//! assert_eq!(slept, Ok(Duration::from_secs(3600)));
-//! ```
-
-mod queue;
-mod rng;
-
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     fmt,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
-pub use self::{queue::SimQueue, rng::Rng};
+use super::rng::{self, Rng};
 use crate::{
     rt::{BoxFuture, Instant, Runtime},
     sync::Mutex,
@@ -65,6 +42,12 @@ struct State {
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
     timer_wakers: BTreeMap<u64, Waker>,
     spawned: Vec<(u64, BoxFuture<'static, ()>)>,
+    /// What is known of tasks that have not ended: their process and their name.
+    tasks: BTreeMap<u64, (u64, &'static str)>,
+    processes: u64,
+    killed: BTreeSet<u64>,
+    /// Tasks of killed processes, to be dropped before the next step.
+    doomed: Vec<u64>,
     polls: u64,
     trace: u64,
 }
@@ -87,6 +70,10 @@ impl Sim {
             timers: BinaryHeap::new(),
             timer_wakers: BTreeMap::new(),
             spawned: Vec::new(),
+            tasks: BTreeMap::new(),
+            processes: 1,
+            killed: BTreeSet::new(),
+            doomed: Vec::new(),
             polls: 0,
             trace: seed,
         };
@@ -96,7 +83,7 @@ impl Sim {
     /// The simulation's runtime, to build a hub with.
     #[must_use]
     pub fn runtime(&self) -> SimRuntime {
-        SimRuntime { shared: Arc::clone(&self.shared) }
+        SimRuntime { shared: Arc::clone(&self.shared), process: 0 }
     }
 
     /// Runs `main` and what it spawns until `main` ends.
@@ -121,6 +108,9 @@ impl Sim {
         self.shared.state.lock().ready.push(MAIN);
         let result = loop {
             tasks.extend(std::mem::take(&mut self.shared.state.lock().spawned));
+            let doomed = std::mem::take(&mut self.shared.state.lock().doomed);
+            // Their ends may spawn, and wake others: no lock is held.
+            doomed.iter().for_each(|id| drop(tasks.remove(id)));
             let Some(id) = self.shared.next_task()? else { break Err(Stopped::Stuck) };
             let waker = Waker::from(Arc::new(TaskWaker { id, shared: Arc::clone(&self.shared) }));
             let mut cx = Context::from_waker(&waker);
@@ -128,10 +118,12 @@ impl Sim {
                 if let Poll::Ready(value) = main.as_mut().poll(&mut cx) {
                     break Ok(value);
                 }
-            } else if let Some(mut task) = tasks.remove(&id)
-                && task.as_mut().poll(&mut cx).is_pending()
-            {
-                tasks.insert(id, task);
+            } else if let Some(mut task) = tasks.remove(&id) {
+                if task.as_mut().poll(&mut cx).is_pending() {
+                    tasks.insert(id, task);
+                } else {
+                    self.shared.state.lock().tasks.remove(&id);
+                }
             }
             if let Err(broken) = check() {
                 break Err(Stopped::Violated(broken));
@@ -208,13 +200,52 @@ impl Wake for TaskWaker {
     }
 }
 
-/// The [`Runtime`] of a [`Sim`].
+/// The [`Runtime`] of a [`Sim`], as one process of it sees it.
 #[derive(Clone)]
 pub struct SimRuntime {
     shared: Arc<Shared>,
+    process: u64,
 }
 
 impl SimRuntime {
+    /// The runtime of one more process: its tasks, and they alone, end when it is [killed](Self::kill).
+    #[must_use]
+    pub fn process(&self) -> Self {
+        let mut state = self.shared.state.lock();
+        let process = state.processes;
+        state.processes += 1;
+        Self { shared: Arc::clone(&self.shared), process }
+    }
+
+    /// Ends the process as a crash does: before the next step all its tasks are gone, wherever they were, and it starts
+    /// no more.
+    pub fn kill(&self) {
+        let mut state = self.shared.state.lock();
+        state.killed.insert(self.process);
+        let (doomed, left) = std::mem::take(&mut state.tasks)
+            .into_iter()
+            .partition(|(_, (process, _))| *process == self.process);
+        state.tasks = left;
+        let doomed: BTreeMap<u64, (u64, &str)> = doomed;
+        state.doomed.extend(doomed.into_keys());
+    }
+
+    /// The tasks that have not ended, of all processes and without the main future: how many of each name.
+    #[must_use]
+    pub fn tasks(&self) -> BTreeMap<&'static str, usize> {
+        let mut tasks = BTreeMap::new();
+        for (_, name) in self.shared.state.lock().tasks.values() {
+            *tasks.entry(*name).or_default() += 1;
+        }
+        tasks
+    }
+
+    /// The timers that somebody waits for.
+    #[must_use]
+    pub fn timers(&self) -> usize {
+        self.shared.state.lock().timer_wakers.len()
+    }
+
     /// Lets so much virtual time pass.
     pub async fn sleep(&self, duration: Duration) {
         self.sleep_until(self.now().saturating_add(duration)).await;
@@ -244,12 +275,21 @@ impl Runtime for SimRuntime {
         Box::pin(Sleep { shared: Arc::clone(&self.shared), deadline, timer: None })
     }
 
-    fn spawn(&self, _name: &'static str, future: BoxFuture<'static, ()>) {
-        let mut state = self.shared.state.lock();
-        let id = state.next_id;
-        state.next_id += 1;
-        state.spawned.push((id, future));
-        state.ready.push(id);
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        let refused = {
+            let mut state = self.shared.state.lock();
+            if state.killed.contains(&self.process) {
+                Some(future)
+            } else {
+                let id = state.next_id;
+                state.next_id += 1;
+                state.spawned.push((id, future));
+                state.tasks.insert(id, (self.process, name));
+                state.ready.push(id);
+                None
+            }
+        };
+        drop(refused);
     }
 }
 

@@ -140,6 +140,8 @@ fn a_strict_node_looks_again_before_it_takes_another_for_dead() {
             }
         };
         for _ in 0..5 {
+            // The look may fail: then a login is refused.
+            nodes.nodes[1].faults.set_plan(Plan { fail: 300, ..Plan::default() });
             nodes.broker.stop();
             nodes.rt.sleep(2 * LEASE).await;
             nodes.broker.start();

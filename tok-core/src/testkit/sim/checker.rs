@@ -56,6 +56,8 @@ pub struct Checker {
 
 struct Shared {
     rt: SimRuntime,
+    /// Says on stderr what happens.
+    tells: bool,
     state: Mutex<State>,
 }
 
@@ -97,10 +99,11 @@ fn broken<T>(invariant: u8, what: impl fmt::Display) -> Result<T, String> {
 }
 
 impl Checker {
-    /// One that has seen nothing.
+    /// One that has seen nothing. With `TOK_STORY` in the environment it says on stderr what it sees.
     #[must_use]
     pub fn new(rt: &SimRuntime) -> Self {
-        Self { shared: Arc::new(Shared { rt: rt.clone(), state: Mutex::default() }) }
+        let tells = std::env::var_os("TOK_STORY").is_some();
+        Self { shared: Arc::new(Shared { rt: rt.clone(), tells, state: Mutex::default() }) }
     }
 
     /// Builds a hub that it watches. Hooks that the builder has are called all the same.
@@ -120,6 +123,7 @@ impl Checker {
         let this = self.clone();
         queue.observed(move |change| {
             let now = this.shared.rt.unix_time();
+            this.tell(format_args!("{change:?}"));
             this.with(|state| match change {
                 Change::Stored(uid, entries) => state.ledger.stored(uid, entries),
                 Change::Acked(uid, fence, entries) => {
@@ -152,6 +156,7 @@ impl Checker {
 
     /// A login of the user was given this epoch, whatever becomes of it.
     pub fn claimed(&self, uid: &Uid, epoch: Epoch) {
+        self.tell(format_args!("{uid} is given {epoch:?}"));
         self.with(|state| {
             state.roll.claimed(uid, epoch);
             Ok(())
@@ -248,6 +253,8 @@ impl Checker {
 
     /// A client reads a message.
     pub(super) fn read(&self, connection: usize, uid: &Uid, data: &[u8]) {
+        let text = String::from_utf8_lossy(data);
+        self.tell(format_args!("{uid} reads on connection {connection}: {text:.20}"));
         let now = self.shared.rt.unix_time();
         self.with(|state| {
             let opened = state.roll.opened_at(connection);
@@ -257,6 +264,7 @@ impl Checker {
 
     /// A sender is about to send.
     pub(super) fn sending(&self, uid: &Uid, sender: u64, number: u64, sending: Sending) {
+        self.tell(format_args!("{uid} is sent {number} of sender {sender}, kept: {}", sending.kept));
         self.shared.state.lock().ledger.sending(uid, sender, number, sending);
     }
 
@@ -264,6 +272,7 @@ impl Checker {
     pub(super) fn told(&self, hub: &Hub, uid: &Uid, sender: u64, number: u64, told: Told) {
         let now = self.shared.rt.unix_time();
         let ahead = hub.inner.writes_ahead();
+        self.tell(format_args!("{number} of sender {sender} to {uid} is {told:?}"));
         self.with(|state| state.ledger.told(uid, sender, number, told, ahead, now));
     }
 
@@ -271,6 +280,13 @@ impl Checker {
     pub(super) fn confirmed(&self, uid: &Uid, sender: u64, number: u64) {
         let now = self.shared.rt.unix_time();
         self.with(|state| state.ledger.confirmed(uid, sender, number, now));
+    }
+
+    /// Notes what happens, for who reads on.
+    pub(super) fn tell(&self, what: fmt::Arguments<'_>) {
+        if self.shared.tells {
+            eprintln!("{:>12.6}  {what}", self.shared.rt.now().as_nanos() as f64 / 1e9);
+        }
     }
 
     fn with(&self, rule: impl FnOnce(&mut State) -> Verdict) {

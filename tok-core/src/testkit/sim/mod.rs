@@ -31,7 +31,8 @@
 //! });
 //! ```
 //!
-//! `TOK_SEEDS=1000` in the environment runs so many, `TOK_SEED=17` that one alone.
+//! `TOK_SEEDS=1000` in the environment runs so many, `TOK_SEED=17` that one alone; with `TOK_STORY=1` it says on stderr
+//! what happens.
 //!
 //! # The parts
 //!

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{SimRuntime, wait::Flag};
-use crate::rt::BoxFuture;
+use crate::rt::{BoxFuture, Runtime};
 
 type Act = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -124,9 +124,11 @@ impl Nemesis {
             Self::wait(&rt, pause, &calm).await;
             let chosen = usize::try_from(rt.below(faults.len() as u64)).unwrap_or_default();
             if let (Some(fault), false) = (faults.get(chosen), calm.asked.is_set()) {
+                tell(&rt, "breaks", fault.name);
                 (fault.strike)().await;
                 Self::wait(&rt, lasts, &calm).await;
                 (fault.heal)().await;
+                tell(&rt, "heals", fault.name);
             }
         }
         calm.done.set();
@@ -136,6 +138,12 @@ impl Nemesis {
         let nanos = u64::try_from(at_most.as_nanos()).unwrap_or(u64::MAX);
         let time = Duration::from_nanos(rt.below(nanos));
         super::wait::within(rt, time, calm.asked.wait()).await;
+    }
+}
+
+fn tell(rt: &SimRuntime, does: &str, fault: &str) {
+    if std::env::var_os("TOK_STORY").is_some() {
+        eprintln!("{:>12.6}  the nemesis {does}: {fault}", rt.now().as_nanos() as f64 / 1e9);
     }
 }
 

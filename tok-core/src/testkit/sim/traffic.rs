@@ -308,8 +308,17 @@ impl Client {
         let traffic = self.traffic.clone();
         while !quiet.is_set() && !traffic.faultless {
             traffic.pause(600).await;
-            if let Some((peer, connection)) = self.connect() {
-                self.misbehave(peer, connection).await;
+            match self.connect() {
+                // One that means well, and lives through whatever is broken meanwhile.
+                Some(connection) if traffic.rt.below(5) == 0 => {
+                    self.connection = Some(connection);
+                    while !quiet.is_set() && self.read(Duration::from_secs(1)).await != Some(false) {}
+                    if !quiet.is_set() {
+                        self.connection = None;
+                    }
+                }
+                Some((peer, connection)) => self.misbehave(peer, connection).await,
+                None => {}
             }
         }
         traffic.stir();

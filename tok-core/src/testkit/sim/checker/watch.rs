@@ -24,6 +24,8 @@ pub(super) fn watched(checker: &Checker, hub: usize, mut builder: HubBuilder) ->
     let (this, inner) = (checker.clone(), hooks.open.take());
     hooks.open = Some(Arc::new(move |session| {
         if let Some(number) = number(session) {
+            let epoch = session.core.epoch;
+            this.tell(format_args!("hub {hub} opens {session:?}, {epoch:?}, connection {number}"));
             this.with(|state| state.roll.opened(hub, number, session));
         }
         if let Some(inner) = &inner {
@@ -33,6 +35,7 @@ pub(super) fn watched(checker: &Checker, hub: usize, mut builder: HubBuilder) ->
     let (this, inner) = (checker.clone(), hooks.close.take());
     hooks.close = Some(Arc::new(move |session, reason| {
         if let Some(number) = number(session) {
+            this.tell(format_args!("hub {hub} closes {session:?}, connection {number}: {reason:?}"));
             this.with(|state| state.roll.closed(number, session, reason, max_unwritten as u64));
         }
         if let Some(inner) = &inner {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::cmd::run_cargo;
 use crate::matrix::ROWS;
 use crate::workspace::Workspace;
-use crate::{autobahn, brokers, browser, stress, test_matrix, tidy};
+use crate::{autobahn, brokers, browser, sim, stress, test_matrix, tidy};
 
 /// What rows of the matrix need beside Rust.
 const NEEDS: &[(&str, Install)] =
@@ -50,6 +50,13 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     let begin = Instant::now();
     let passed = tidy::run(workspace, &[])?;
     report(&mut ended, Ended { name: "tidy".to_owned(), passed, elapsed: begin.elapsed() });
+
+    let begin = Instant::now();
+    let passed = sim::run_for_ci(workspace).unwrap_or_else(|error| {
+        println!("error: {error:#}");
+        false
+    });
+    report(&mut ended, Ended { name: "sim".to_owned(), passed, elapsed: begin.elapsed() });
 
     // The examples are rows of the matrix and need no step of their own.
     let mut closing_line = None;

@@ -8,6 +8,8 @@ mod ci;
 mod cmd;
 mod fuzz;
 mod matrix;
+mod mutants;
+mod sim;
 mod stress;
 mod test_matrix;
 mod tidy;
@@ -29,8 +31,17 @@ const COMMANDS: &[(&str, &str)] = &[
         "fuzz",
         "[--target NAME]... [--seconds N] [--input FILE]  search for inputs that break a parser, with libFuzzer",
     ),
+    (
+        "sim",
+        "[--nodes 1|3] [--seeds N | --seed N --nodes 1|3]  simulate one node and three, with faults, and check every promise",
+    ),
+    ("mutants", "[--only SUBSTRING]...  show that the simulations catch each planted bug of xtask/mutants"),
+>>>>>>> sim
     ("tidy", "check the repository's own rules"),
-    ("ci", "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, test-matrix, autobahn"),
+    (
+        "ci",
+        "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, sim, test-matrix, autobahn",
+    ),
     (
         "bench",
         "[--quick] [--curves] [--engine NAME]... [--scenario NAME]... [--server ADDR [--pid PID]], or \
@@ -64,6 +75,8 @@ fn dispatch(args: &[String]) -> Result<bool> {
         "brokers" => brokers::run(args),
         "browser" => browser::run(&Workspace::load()?, args),
         "fuzz" => fuzz::run(&Workspace::load()?, args),
+        "sim" => sim::run(&Workspace::load()?, args),
+        "mutants" => mutants::run(&Workspace::load()?, args),
         "tidy" => tidy::run(&Workspace::load()?, args),
         "ci" => ci::run(&Workspace::load()?, args),
         "bench" => bench::run(&Workspace::load()?, args),

@@ -55,7 +55,7 @@ struct TryLater;
 pub(crate) fn has_work(state: &State, hub: &Inner) -> bool {
     state.unsure.is_some()
         || state.fence_due
-        || state.log.ack_due().is_some()
+        || state.ack_due().is_some()
         || must_store(state, hub)
         || hungry(state).is_some()
 }
@@ -113,7 +113,7 @@ fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
         let job = recheck.or(fence).or_else(|| {
             (0..3).find_map(|kind| match (turn + kind) % 3 {
                 0 => store_job(&state, hub),
-                1 => state.log.ack_due().map(|upto| Job::Ack { upto, fence: state.epoch }),
+                1 => state.ack_due().map(|upto| Job::Ack { upto, fence: state.epoch }),
                 _ => page_job(&state, hub),
             })
         });
@@ -271,19 +271,24 @@ async fn tell(hub: &Inner, user: &User, last: Option<Seq>) -> usize {
 }
 
 async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Result<(), TryLater> {
-    match hub.queue.ack(user.uid(), upto, fence).await {
-        // Fenced: a newer login elsewhere has the user, and what it has not confirmed is not ours to remove.
-        Ok(()) | Err(QueueError::Fenced) => {}
+    let acked = match hub.queue.ack(user.uid(), upto, fence).await {
+        Ok(()) => true,
+        // A newer login elsewhere has the user, and what it has not confirmed is not ours to remove.
+        Err(QueueError::Fenced) => false,
         Err(error) => {
             event!(ERROR, error = %error, "the queue cannot be acknowledged to; trying again");
             return Err(TryLater);
         }
-    }
+    };
     let len = hub.queue.len(user.uid()).await.unwrap_or_default();
     if let Some(mut state) = user.lock() {
         // Unless a newer login came meanwhile.
         state.fence_due &= state.epoch > fence;
-        state.log.acked(upto);
+        if acked {
+            state.log.acked(upto);
+        } else {
+            state.fenced = state.fenced.max(Some(fence));
+        }
         state.log.set_stored_len(len);
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! A gateway, and clients for it. Every wait ends: with what was waited for, or with a panic that says what was not
 //! there in time.
 
+mod http;
 mod process;
 mod raw;
 mod tcp;
+mod tls;
 mod ws;
 
 use std::{ffi::OsString, future::Future, net::SocketAddr, path::PathBuf, thread, time::Duration};
@@ -13,9 +15,11 @@ use tok_core::ShutdownReport;
 use tokio::sync::oneshot;
 
 pub(crate) use self::{
+    http::{get, sample},
     process::Process,
     raw::{RawWs, frame, frame_head, request, status},
     tcp::Tcp,
+    tls::Certificate,
     ws::Ws,
 };
 
@@ -79,6 +83,10 @@ impl Gateway {
 
     pub(crate) fn tcp(&self) -> SocketAddr {
         self.addresses.tcp.unwrap()
+    }
+
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        self.addresses.metrics.unwrap()
     }
 
     pub(crate) fn unix(&self) -> PathBuf {

@@ -7,6 +7,8 @@ mod collections;
 mod frame;
 mod memory;
 mod node;
+#[cfg(feature = "redis")]
+mod redis;
 mod registry;
 mod sync;
 #[cfg(feature = "testkit")]
@@ -14,6 +16,11 @@ pub mod testkit;
 mod wait;
 
 pub use tok_core::async_trait;
+#[cfg(feature = "redis")]
+pub use tok_core::error::ConnectError;
+
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisBroker, RedisBrokerBuilder, RedisBus, RedisRegistry};
 
 pub use self::{
     bus::{Bus, BusError, BusState, Inbound},

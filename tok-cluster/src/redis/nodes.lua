@@ -1,0 +1,2 @@
+-- Gives the time, and all nodes with the end of their lease.
+return { digits(clock()), redis.call('HGETALL', ROOT .. 'leases') }

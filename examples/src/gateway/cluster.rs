@@ -10,6 +10,12 @@ use super::{Error, Flags, QueueName};
 /// How long the other nodes' broker may take to let this one in.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What goes beside a message from node to node.
+#[cfg(feature = "redis")]
+const BESIDE: usize = 4096;
+#[cfg(feature = "redis")]
+const MIB: usize = 1024 * 1024;
+
 /// `--cluster`.
 #[derive(Clone, PartialEq, Eq)]
 #[allow(missing_docs, clippy::exhaustive_enums)]
@@ -41,9 +47,30 @@ impl fmt::Debug for ClusterName {
 /// Connects to the broker of the cluster that the flags ask for.
 pub(super) async fn connect(flags: &Flags, runtime: impl Runtime) -> Result<Option<Cluster>, Error> {
     let Some(cluster) = &flags.cluster else { return Ok(None) };
+    let builder = match cluster {
+        #[cfg(any())]
+        ClusterName::Nats(url) => {
+            let broker = tok_cluster::NatsBroker::connect(url).await.map_err(refused)?;
+            Cluster::builder(broker.registry(), broker.bus())
+        }
+        #[cfg(feature = "redis")]
+        ClusterName::Redis(url) => {
+            let largest = flags.max_message.saturating_add(BESIDE).clamp(MIB, 16 * MIB);
+            let broker = tok_cluster::RedisBroker::builder(url).max_frame(largest);
+            let broker = broker.connect().await.map_err(refused)?;
+            Cluster::builder(broker.registry(), broker.bus())
+        }
+        // Flags are checked: a broker that is not compiled in does not come here.
+        #[allow(unreachable_patterns)]
+        _ => return Err(Error::Cluster { cause: "its driver is not compiled in".to_owned() }),
+    };
     let node = flags.node.clone().unwrap_or_else(default_node);
-    let _ = (runtime, node, cluster);
-    Err(Error::Cluster { cause: "its driver is not compiled in".to_owned() })
+    Ok(Some(builder.node(node).runtime(runtime).build()?))
+}
+
+#[cfg(any(feature = "nats", feature = "redis"))]
+fn refused(error: tok_core::error::ConnectError) -> Error {
+    Error::Cluster { cause: super::in_one_line(&error) }
 }
 
 /// Waits until this node is one of the cluster.

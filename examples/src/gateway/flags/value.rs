@@ -51,8 +51,8 @@ pub(super) fn queue(flag: &'static str, value: String) -> Result<QueueName, Flag
 
 pub(super) fn cluster(flag: &'static str, value: String) -> Result<ClusterName, FlagError> {
     let named = match value.split_once("://") {
-        Some(("nats", _)) => cfg!(any()).then(|| ClusterName::Nats(value)),
-        Some(("redis", _)) => cfg!(any()).then(|| ClusterName::Redis(value)),
+        Some(("nats", _)) => cfg!(feature = "nats").then(|| ClusterName::Nats(value)),
+        Some(("redis", _)) => cfg!(feature = "redis").then(|| ClusterName::Redis(value)),
         // It may hold a password, so it is not repeated.
         _ => return Err(invalid(flag, "that".to_owned(), &"expected nats://HOST:PORT or redis://HOST:PORT")),
     };

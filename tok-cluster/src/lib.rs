@@ -6,6 +6,8 @@ mod cluster;
 mod collections;
 mod frame;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod node;
 #[cfg(feature = "redis")]
 mod redis;
@@ -16,12 +18,13 @@ pub mod testkit;
 mod wait;
 
 pub use tok_core::async_trait;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "nats", feature = "redis"))]
 pub use tok_core::error::ConnectError;
 
+#[cfg(feature = "nats")]
+pub use self::nats::{NatsBroker, NatsBrokerBuilder, NatsBus, NatsRegistry};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisBroker, RedisBrokerBuilder, RedisBus, RedisRegistry};
-
 pub use self::{
     bus::{Bus, BusError, BusState, Inbound},
     chaos::{Chaos, Faults, Link, Plan},

@@ -58,6 +58,7 @@ pub(crate) const ROWS: &[Row] = &[
     // Its tests turn `testkit` on in every row: tok-cluster is a dev-dependency of itself.
     none("tok-cluster"),
     only("tok-cluster", &["testkit"]),
+    only("tok-cluster", &["nats"]),
     only("tok-cluster", &["redis"]),
     only("tok-cluster", &["redis-tls"]),
     all("tok-cluster"),

@@ -48,7 +48,7 @@ impl fmt::Debug for ClusterName {
 pub(super) async fn connect(flags: &Flags, runtime: impl Runtime) -> Result<Option<Cluster>, Error> {
     let Some(cluster) = &flags.cluster else { return Ok(None) };
     let builder = match cluster {
-        #[cfg(any())]
+        #[cfg(feature = "nats")]
         ClusterName::Nats(url) => {
             let broker = tok_cluster::NatsBroker::connect(url).await.map_err(refused)?;
             Cluster::builder(broker.registry(), broker.bus())

@@ -50,7 +50,7 @@ pub(super) async fn connect(flags: &Flags, runtime: impl Runtime) -> Result<Opti
     let builder = match cluster {
         #[cfg(feature = "nats")]
         ClusterName::Nats(url) => {
-            let broker = tok_cluster::NatsBroker::connect(url).await.map_err(refused)?;
+            let broker = tok_cluster::NatsBroker::builder(url).connect().await.map_err(refused)?;
             Cluster::builder(broker.registry(), broker.bus())
         }
         #[cfg(feature = "redis")]

@@ -92,7 +92,7 @@ async fn users_of_a_node_that_drains_move_and_their_messages_follow<K: Kind>() {
     join!(moving, sent.send_accepted(&mut alice, 50));
     drop(bob);
     assert_eq!(sent.refused, 0, "a send failed");
-    seen.read_all(nodes.node(2).tcp(), &sent).await;
+    let _bob = seen.read_all(nodes.node(2).tcp(), &sent).await;
     assert_eq!(nodes.ended(1).await, Some(0));
     // It has left, and nothing waits for its lease.
     until(&mut alice, "N", "+users 2").await;

@@ -50,6 +50,9 @@ struct State {
     hold_to_client: bool,
     delay: Duration,
     streams: Vec<TcpStream>,
+    /// How many connections there have been, and how many of the first are lost.
+    connections: usize,
+    lost: usize,
 }
 
 impl Proxy {
@@ -81,6 +84,13 @@ impl Proxy {
             Direction::ToServer => self.state.lock().hold_to_server = true,
             Direction::ToClient => self.state.lock().hold_to_client = true,
         }
+    }
+
+    /// The connections that there are hear nothing more of the server, also when the proxy heals; they stay open. New ones
+    /// are as good as ever: so does a firewall break connections that forgot them.
+    pub fn lose(&self) {
+        let mut state = self.state.lock();
+        state.lost = state.connections;
     }
 
     /// Lets what goes either way wait this long.
@@ -124,14 +134,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `direction` is open and says how long its bytes take.
-    fn pass(&self, direction: Direction) -> Duration {
+    /// Waits until `direction` of a connection is open and says how long its bytes take.
+    fn pass(&self, direction: Direction, connection: usize) -> Duration {
         let held = |state: &mut State| {
             !state.closed
                 && !state.cut
                 && match direction {
                     Direction::ToServer => state.hold_to_server,
-                    Direction::ToClient => state.hold_to_client,
+                    Direction::ToClient => state.hold_to_client || connection < state.lost,
                 }
         };
         self.changed.wait_while(self.lock(), held).unwrap_or_else(PoisonError::into_inner).delay
@@ -154,6 +164,11 @@ fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
         // A server that is down refuses; dropping the client's connection tells it so.
         let Ok(server) = TcpStream::connect(server) else { continue };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        let connection = {
+            let mut state = shared.lock();
+            state.connections += 1;
+            state.connections - 1
+        };
         for (direction, from, to) in
             [(Direction::ToServer, &client, &server), (Direction::ToClient, &server, &client)]
         {
@@ -167,15 +182,15 @@ fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
             state.streams.push(kept);
             drop(state);
             let shared = Arc::clone(shared);
-            thread::spawn(move || pump(&shared, direction, from, to));
+            thread::spawn(move || pump(&shared, direction, connection, from, to));
         }
     }
 }
 
-fn pump(shared: &Shared, direction: Direction, mut from: TcpStream, mut to: TcpStream) {
+fn pump(shared: &Shared, direction: Direction, connection: usize, mut from: TcpStream, mut to: TcpStream) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
-        let delay = shared.pass(direction);
+        let delay = shared.pass(direction, connection);
         if !delay.is_zero() {
             thread::sleep(delay); // sleep: the delay that was asked for
         }

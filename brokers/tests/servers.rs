@@ -140,8 +140,14 @@ fn a_proxy_holds_cuts_and_heals() {
     let mut refused = connect(proxy.addr());
     assert_eq!(refused.read(&mut [0]).unwrap_or(0), 0, "a new connection ends at once");
     proxy.heal();
+    let mut lost = connect(proxy.addr());
+    assert_eq!(ask(&mut lost, "PING"), "+PONG");
+    proxy.lose();
+    lost.write_all(b"PING\r\n").unwrap();
+    proxy.heal();
     proxy.delay(Duration::from_millis(1));
     assert_eq!(ask(&mut connect(proxy.addr()), "PING"), "+PONG");
+    assert!(is_silent(&mut lost));
 }
 
 #[test]

@@ -59,6 +59,10 @@ use self::{builder::Settings, failure::Failure, link::Link, stream::Stream};
 /// noticed: immediately if the server or the network says so, 10 to 15 s after it fell silent otherwise. Requests to a
 /// silent server end with their own timeout.
 ///
+/// A node whose machine lost its power or network stays subscribed until the server misses it: after two to six minutes
+/// with the server's defaults, in which frames to it cost the request timeout, until it counts as silent. With
+/// `ping_interval: "10s"` and `ping_max: 2` in the server's configuration it is half a minute.
+///
 /// # Access
 /// The URL is `nats://USER:PASSWORD@HOST:PORT`, `nats://TOKEN@HOST:PORT` or `tls://…`, several with commas between, of which
 /// one needs the credentials; what has a meaning in URLs is spelled `%` and two hexadecimal digits. The user must be

@@ -23,11 +23,9 @@ impl Sent {
         let mut answer = alice.recv().await;
         let refused = answer.starts_with("!error ");
         if refused {
-            eprintln!("DBG {number} {answer}");
             self.refused += 1;
             answer = alice.recv().await;
         } else {
-            eprintln!("DBG {number} ok");
             self.accepted.insert(number);
         }
         assert_eq!(answer, fence);
@@ -64,7 +62,6 @@ impl Seen {
                 continue;
             }
             let number = number(&message);
-            eprintln!("DBG seen {number}");
             assert!(last.is_none_or(|last| last < number), "{message} after {last:?}");
             last = Some(number);
             self.all.insert(number);

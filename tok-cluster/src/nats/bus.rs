@@ -33,6 +33,8 @@ pub struct NatsBus {
     timeout: Duration,
     requests: Semaphore,
     open: Mutex<Option<Open>>,
+    /// Whether it was opened, or was to be, before.
+    tried: AtomicBool,
     /// Whether the last that was said of the connection is that it is lost.
     down: Arc<AtomicBool>,
 }
@@ -51,6 +53,7 @@ impl NatsBus {
             timeout: settings.timeout,
             requests: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
             open: Mutex::default(),
+            tried: AtomicBool::new(false),
             down: Arc::default(),
         }
     }
@@ -111,7 +114,8 @@ impl Bus for NatsBus {
             return Err(BusError::Disconnected);
         }
         let opened = self.within(async {
-            if self.end().await.is_some() {
+            self.end().await;
+            if self.tried.swap(true, Ordering::AcqRel) {
                 // It is done again because something is wrong, and the wrong may lie here.
                 self.link.renew_inbox().await?;
             }

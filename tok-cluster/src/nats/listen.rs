@@ -41,6 +41,10 @@ enum Input {
 /// Answers that may wait until the client takes them. Beyond, the askers' timeouts will tell them.
 const ANSWERS: usize = 16_384;
 
+/// Frames up to this size are copied: the client's are parts of the buffer that it reads into, and what waits in a
+/// session's outbox would hold all of it.
+const COPY_UP_TO: usize = 4096;
+
 type Answer = (Subject, Bytes);
 
 impl Listener {
@@ -73,7 +77,7 @@ impl Listener {
                         self.answer(answer, &later);
                     }
                 }
-                Input::ToAll(message) => self.inbound.notify(message.payload),
+                Input::ToAll(message) => self.inbound.notify(copied(message.payload)),
                 Input::Lost => {
                     self.down.store(true, Ordering::Release);
                     self.inbound.state(BusState::Down);
@@ -94,7 +98,7 @@ impl Listener {
     fn asked(&self, message: Message) -> Option<Answer> {
         let proof = message.headers.as_ref().and_then(|headers| headers.get(PROOF));
         match (proof, message.reply) {
-            (None, Some(reply)) => return Some((reply, self.inbound.request(message.payload)?)),
+            (None, Some(reply)) => return Some((reply, self.inbound.request(copied(message.payload))?)),
             (Some(_), Some(reply)) => return Some((reply, Bytes::new())),
             // What is sent to this node arrives again. Whatever came before may not have.
             (Some(number), None) if number.as_str() == self.link.number().to_string() => {
@@ -126,4 +130,9 @@ impl Listener {
             Some((Input::Back, (link, subject, connection)))
         })
     }
+}
+
+/// The frame without hold on the buffer that it was read into.
+fn copied(frame: Bytes) -> Bytes {
+    if frame.len() > COPY_UP_TO { frame } else { Bytes::copy_from_slice(&frame) }
 }

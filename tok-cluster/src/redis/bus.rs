@@ -1,12 +1,4 @@
-use std::{
-    fmt,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -46,9 +38,8 @@ use crate::{Bus, BusError, Inbound, NodeId, sync::Mutex};
 pub struct RedisBus {
     max_frame: usize,
     shared: Arc<Shared>,
-    /// What its tasks start with.
+    /// What its tasks start with, until they have.
     waiting: Mutex<Option<mpsc::Receiver<Answer>>>,
-    started: AtomicBool,
 }
 
 /// What the bus shares with its tasks.
@@ -76,12 +67,7 @@ impl RedisBus {
             answers,
             limits: Limits::new(settings.max_in_flight),
         };
-        Self {
-            max_frame: settings.max_frame,
-            shared: Arc::new(shared),
-            waiting: Mutex::new(Some(waiting)),
-            started: AtomicBool::new(false),
-        }
+        Self { max_frame: settings.max_frame, shared: Arc::new(shared), waiting: Mutex::new(Some(waiting)) }
     }
 
     fn check(&self, frame: &Bytes) -> Result<(), BusError> {
@@ -91,9 +77,6 @@ impl RedisBus {
 
     /// Starts the tasks, once.
     fn start(&self) {
-        if self.started.swap(true, Ordering::Relaxed) {
-            return;
-        }
         if let Some(waiting) = self.waiting.lock().take() {
             let (link, names) = (Arc::clone(&self.shared.link), Arc::clone(&self.shared.names));
             tokio::spawn(answers::publish(waiting, link, names));
@@ -141,7 +124,8 @@ impl RedisBus {
 #[async_trait]
 impl Bus for RedisBus {
     /// It fails after [`timeout`](RedisBrokerBuilder::timeout) at the latest, and is tried again in the background until
-    /// [`close`](Bus::close); should that succeed, `inbound` is told with [`BusState::Gap`](crate::BusState::Gap).
+    /// [`close`](Bus::close); should that succeed, `inbound` is told with [`BusState::Gap`](crate::BusState::Gap). What is
+    /// under way when it is called again fails.
     async fn open(&self, me: &NodeId, inbound: Arc<dyn Inbound>) -> Result<(), BusError> {
         self.start();
         let round = self.shared.states.wish(Wish::Node(me.clone(), inbound));
@@ -170,7 +154,7 @@ impl Bus for RedisBus {
     }
 
     async fn close(&self) {
-        if self.started.load(Ordering::Relaxed) {
+        if self.waiting.lock().is_none() {
             let round = self.shared.states.wish(Wish::Nothing);
             // Nothing can be listened to in vain.
             let _ = self.shared.states.settled(round).await;

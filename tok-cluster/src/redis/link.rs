@@ -1,9 +1,10 @@
 //! The connection for commands: made when it is needed, replaced when it fails, shared by all operations.
 
 use std::{
+    convert::Infallible,
     fmt,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,7 +15,8 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, ServerErrorKind, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, PushInfo, RedisError, ServerErrorKind,
+    aio::MultiplexedConnection,
 };
 use tok_core::error::{BoxError, ConnectError};
 use tokio::time::Instant;
@@ -34,12 +36,16 @@ pub(super) struct Link {
 /// The connection or the way to it, which whoever needs it takes part in.
 struct Attempt {
     number: u64,
-    connecting: Shared<BoxFuture<'static, Result<Connection, Arc<ConnectError>>>>,
+    connecting: Connecting,
 }
+
+type Connecting = Shared<BoxFuture<'static, Result<Connection, Arc<ConnectError>>>>;
 
 #[derive(Clone)]
 struct Connection {
     redis: MultiplexedConnection,
+    /// Gone when the connection has ended.
+    open: Weak<()>,
     /// The server's clock, in microseconds since the Unix epoch, and when that was.
     clock: (u64, Instant),
     /// Operations that were answered.
@@ -90,6 +96,13 @@ impl From<Arc<Failure>> for BusError {
     }
 }
 
+impl Failure {
+    /// The server found the time up, by its clock, and did nothing.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("LATE"))
+    }
+}
+
 impl Link {
     /// Connects, to know that it can.
     pub(super) async fn open(client: Client, timeout: Duration) -> Result<Self, ConnectError> {
@@ -130,14 +143,11 @@ impl Link {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let (number, connecting) = {
-            let current = self.current.lock();
-            (current.number, current.connecting.clone())
-        };
+        let (number, connecting) = self.current();
         let mut waiting = Waiting { link: self, number, since: Instant::now(), answered: None, ended: false };
         let result = match connecting.await {
             Err(error) => Err(Failure::Connect(error)),
-            Ok(Connection { redis, clock: (server, at), answered }) => {
+            Ok(Connection { redis, clock: (server, at), answered, .. }) => {
                 waiting.answered = Some((answered.load(Ordering::Relaxed), Arc::clone(&answered)));
                 let left = (waiting.since + self.timeout).saturating_duration_since(at);
                 let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
@@ -167,13 +177,27 @@ impl Link {
         self.replace(number);
     }
 
+    fn current(&self) -> (u64, Connecting) {
+        let mut current = self.current.lock();
+        let made = current.connecting.peek().and_then(|made| made.as_ref().ok());
+        // What would be sent on it could only fail.
+        if made.is_some_and(|connection| connection.open.strong_count() == 0) {
+            self.renew(&mut current);
+        }
+        (current.number, current.connecting.clone())
+    }
+
     /// Puts a new attempt in the place of this one, unless somebody has done so already.
     fn replace(&self, number: u64) {
         let mut current = self.current.lock();
         if current.number == number {
-            *current =
-                Attempt { number: number + 1, connecting: connecting(self.client.clone(), self.timeout) };
+            self.renew(&mut current);
         }
+    }
+
+    fn renew(&self, current: &mut Attempt) {
+        let connecting = connecting(self.client.clone(), self.timeout);
+        *current = Attempt { number: current.number + 1, connecting };
     }
 }
 
@@ -214,20 +238,17 @@ fn ends_connection(failure: &Failure) -> bool {
         Failure::Connect(_) | Failure::Silent(_) | Failure::Lost | Failure::Apart => true,
         Failure::Redis(error) => {
             let server = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown].map(ErrorKind::Server);
-            // LATE: the clock is not the one that was asked at the start.
+            // Late: the clock is not the one that was asked at the start.
             error.is_io_error()
                 || error.is_unrecoverable_error()
                 || server.contains(&error.kind())
-                || error.code() == Some("LATE")
+                || failure.is_late()
         }
         Failure::Answer(_) => false,
     }
 }
 
-fn connecting(
-    client: Client,
-    timeout: Duration,
-) -> Shared<BoxFuture<'static, Result<Connection, Arc<ConnectError>>>> {
+fn connecting(client: Client, timeout: Duration) -> Connecting {
     let attempt = async move {
         let silent = |_| Err(ConnectError::Unreachable(Box::new(Failure::Silent(timeout))));
         tokio::time::timeout(timeout, connect(&client)).await.unwrap_or_else(silent)
@@ -237,7 +258,14 @@ fn connecting(
 
 async fn connect(client: &Client) -> Result<Connection, ConnectError> {
     let unreachable = |error: RedisError| ConnectError::Unreachable(Box::new(error));
-    let redis = client.get_multiplexed_async_connection_with_config(&config()).await;
+    let token = Arc::new(());
+    let open = Arc::downgrade(&token);
+    // The client holds this for as long as the connection lasts; nothing is pushed on it.
+    let config = config().set_push_sender(move |_: PushInfo| {
+        let _token = &token;
+        Ok::<_, Infallible>(())
+    });
+    let redis = client.get_multiplexed_async_connection_with_config(&config).await;
     let mut redis = redis.map_err(unreachable)?;
     let mut asked = redis::pipe();
     for section in ["server", "memory", "replication"] {
@@ -249,7 +277,7 @@ async fn connect(client: &Client) -> Result<Connection, ConnectError> {
     let now = Instant::now();
     server::check(&server, &memory, &replication)?;
     let clock = (time.0.saturating_mul(1_000_000).saturating_add(time.1), now);
-    Ok(Connection { redis, clock, answered: Arc::default() })
+    Ok(Connection { redis, open, clock, answered: Arc::default() })
 }
 
 /// Without timeouts of the client's own: each operation has one that covers all of it.

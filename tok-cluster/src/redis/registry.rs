@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use redis::{FromRedisValue, Script};
 use tok_core::{Epoch, Uid, relay::Claim};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     RedisBrokerBuilder,
@@ -48,28 +48,46 @@ impl RedisRegistry {
         Self { link, names, scripts, places }
     }
 
+    /// Runs a script that may be late: it does no harm then.
     async fn run<T: FromRedisValue>(&self, script: &Script, args: &[&str]) -> Result<T, RegistryError> {
-        self.run_by_deadline(script, false, args).await
+        let _place = self.place()?;
+        Ok(self.invoke(script, false, args).await?)
     }
 
-    /// Runs a script, which is told by when if it is to be.
-    async fn run_by_deadline<T: FromRedisValue>(
+    /// Runs a script that does nothing once the time is up.
+    async fn run_in_time<T: FromRedisValue>(
         &self,
         script: &Script,
-        tell: bool,
         args: &[&str],
     ) -> Result<T, RegistryError> {
-        let _place = self.places.try_acquire().map_err(|_| RegistryError::Overloaded)?;
+        let _place = self.place()?;
+        match self.invoke(script, true, args).await {
+            // The clocks have drifted apart since the connection was made; the next one has the time anew.
+            Err(failure) if failure.is_late() => Ok(self.invoke(script, true, args).await?),
+            result => Ok(result?),
+        }
+    }
+
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        in_time: bool,
+        args: &[&str],
+    ) -> Result<T, Failure> {
         let mut invocation = script.prepare_invoke();
         invocation.key(&self.names.table);
         let ran = self.link.run(async move |mut request| {
-            if tell {
+            if in_time {
                 invocation.arg(request.deadline);
             }
             invocation.arg(args);
             invocation.invoke_async(&mut request.redis).await
         });
-        Ok(ran.await?)
+        ran.await
+    }
+
+    fn place(&self) -> Result<SemaphorePermit<'_>, RegistryError> {
+        self.places.try_acquire().map_err(|_| RegistryError::Overloaded)
     }
 }
 
@@ -79,8 +97,7 @@ impl Registry for RedisRegistry {
         let row = names::row(node, claim.class.as_deref());
         let takes_place = if claim.class.is_some() { "1" } else { "0" };
         let args = [&names::user(&claim.uid), &row, takes_place];
-        let (epoch, others): (u64, Vec<String>) =
-            self.run_by_deadline(&self.scripts.claim, true, &args).await?;
+        let (epoch, others): (u64, Vec<String>) = self.run_in_time(&self.scripts.claim, &args).await?;
         Ok(Claimed { epoch: Epoch::new(epoch), others: rows(&claim.uid, &others)? })
     }
 
@@ -93,7 +110,7 @@ impl Registry for RedisRegistry {
         let entry = names::row(&row.node, row.class.as_deref());
         let args = [names::user(&row.uid), entry, epoch.to_string()];
         let (added, others): (u8, Vec<String>) =
-            self.run_by_deadline(&self.scripts.restore, true, &args.each_ref().map(String::as_str)).await?;
+            self.run_in_time(&self.scripts.restore, &args.each_ref().map(String::as_str)).await?;
         Ok(Restored { added: added != 0, others: rows(&row.uid, &others)? })
     }
 
@@ -124,7 +141,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn users(&self) -> Result<u64, RegistryError> {
-        let _place = self.places.try_acquire().map_err(|_| RegistryError::Overloaded)?;
+        let _place = self.place()?;
         let mut asked = redis::cmd("ZCARD");
         asked.arg(self.names.users());
         Ok(self.link.run(async move |mut request| asked.query_async(&mut request.redis).await).await?)

@@ -14,7 +14,10 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tok_core::rt::{Runtime, Tokio};
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use super::{
     bus::Shared,
@@ -57,22 +60,18 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Ok(subscription) => subscription,
             Err(failure) => {
                 shared.states.set(round, Phase::Down(Arc::new(failure)));
-                let half = pause / 2;
-                let random = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
-                let pausing = tokio::time::sleep(half + Duration::from_micros(Tokio.random() % random));
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                select(pin!(pausing), changed).await;
+                select(pin!(rest(&mut pause)), changed).await;
                 continue;
             }
         };
-        pause = FIRST_PAUSE;
+        let since = Instant::now();
         shared.table.open();
         shared.states.set(round, Phase::Up);
         if again || told_down {
             subscription.ear.tell(BusState::Gap);
             told_down = false;
         }
-        let lost = matches!(select(&mut subscription.ended, changed).await, Either::Left(_));
+        let lost = matches!(select(&mut subscription.ended, &mut changed).await, Either::Left(_));
         subscription.ear.deaf.store(true, Ordering::Relaxed);
         if lost {
             shared.states.set(round, Phase::Down(Arc::new(Failure::Lost)));
@@ -81,12 +80,25 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if lost {
             subscription.ear.tell(BusState::Down);
             told_down = true;
+            if since.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            } else {
+                // The server takes it and drops it again and again.
+                select(pin!(rest(&mut pause)), changed).await;
+            }
         } else if matches!(shared.states.now().wish, Wish::Nothing) {
             // Others shall find nobody from here on, and not once the server notices that the connection is closed.
             let end = subscription.redis.unsubscribe(subscription.channels.as_slice());
             let _ = tokio::time::timeout(shared.link.timeout(), end).await;
         }
     }
+}
+
+async fn rest(pause: &mut Duration) {
+    let half = *pause / 2;
+    let random = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
+    tokio::time::sleep(half + Duration::from_micros(Tokio.random() % random)).await;
 }
 
 /// A connection that listens. It is closed when this is dropped.

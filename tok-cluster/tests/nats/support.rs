@@ -1,5 +1,7 @@
 //! What these tests share.
 
+#![allow(clippy::disallowed_types, reason = "no simulator runs these")]
+
 use std::{
     pin::Pin,
     sync::{

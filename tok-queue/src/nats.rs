@@ -276,7 +276,7 @@ impl Queue for NatsQueue {
     /// Pages have at most 8 MiB and 256 batches, whatever the limit.
     async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
         let user = User::of(uid)?;
-        self.run(&user, async || Ok(self.page(&user, after, limit).await?)).await
+        self.run(&user, || async { Ok(self.page(&user, after, limit).await?) }).await
     }
 
     async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
@@ -286,7 +286,7 @@ impl Queue for NatsQueue {
 
     async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
         let user = User::of(uid)?;
-        let count = async || {
+        let count = || async {
             let state = State::read(&self.store, &user).await?;
             Ok(state.count(&self.store, &user).await?.0)
         };

@@ -6,10 +6,13 @@ use brokers::{Kind, Server};
 use tokio::time;
 
 use crate::{
-    flow::{Seen, Sent},
+    flow::{OTHERS, Seen, Sent},
     nodes::Nodes,
     support::{Process, within},
 };
+
+const NEAR: usize = OTHERS;
+const FAR: usize = OTHERS + 1;
 
 /// Longer than requests wait, shorter than leases last.
 const OUTAGE: Duration = Duration::from_secs(5);
@@ -35,8 +38,9 @@ async fn outlives_an_outage<K: Kind>(wipe: bool) {
         sent.send(&mut alice).await;
         time::sleep(Duration::from_millis(20)).await; // sleep: the pace of the load
     }
-    neighbour.send("Tbob|near|1000000").await;
-    seen.read(&mut bob, |seen| seen.all.contains(&1_000_000)).await;
+    // Where both are on one node, the broker carries nothing. Should the node be about to look into the queue it comes
+    // behind what is found there.
+    neighbour.send(format!("Tbob|near|{NEAR}")).await;
     if wipe {
         nodes.broker.wipe().unwrap();
     }
@@ -44,7 +48,7 @@ async fn outlives_an_outage<K: Kind>(wipe: bool) {
 
     sent.send_accepted(&mut alice, 20).await;
     assert!(sent.refused > before, "nothing was refused while the broker was away");
-    let all = seen.read(&mut bob, |seen| seen.has_all_of(&sent));
+    let all = seen.read(&mut bob, |seen| seen.has_all_of(&sent) && seen.all.contains(&NEAR));
     within("everything that was accepted, in the session that was there before", all).await;
     for node in 0..3 {
         let healthy = async { while nodes.health(node).await != 200 {} };
@@ -52,8 +56,8 @@ async fn outlives_an_outage<K: Kind>(wipe: bool) {
     }
     // Logins on all nodes see each other again.
     let mut carol = nodes.tcp(2, "carol").await;
-    carol.send("Tbob|far|2000000").await;
-    within("a message", seen.read(&mut bob, |seen| seen.all.contains(&2_000_000))).await;
+    carol.send(format!("Tbob|far|{FAR}")).await;
+    within("a message", seen.read(&mut bob, |seen| seen.all.contains(&FAR))).await;
     assert_eq!(carol.ask("N").await, "+users 4");
 }
 

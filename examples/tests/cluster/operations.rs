@@ -3,7 +3,10 @@
 use brokers::Kind;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::nodes::{Nodes, until};
+use crate::{
+    nodes::{Nodes, until},
+    support::Ws,
+};
 
 async fn operations_reach_users_on_other_nodes<K: Kind>() {
     let nodes = Nodes::<K>::start("").await;
@@ -27,7 +30,7 @@ async fn operations_reach_users_on_other_nodes<K: Kind>() {
     assert_eq!(carol.ask("Tdave|hi").await, "!offline dave");
     carol.send("Q60|dave|later").await;
     assert_eq!(carol.ask("E").await, "E", "no send failed");
-    let mut dave = nodes.ws(0, "uid=dave").await;
+    let mut dave = Ws::login(nodes.node(0).ws(), "uid=dave").await;
     assert_eq!(dave.recv().await, "Q60|dave|later");
 
     // To all.

@@ -4,7 +4,7 @@ use brokers::Kind;
 use tokio::join;
 
 use crate::{
-    flow::{Seen, Sent},
+    flow::{OTHERS, Seen, Sent},
     nodes::{Nodes, until},
     support::{RawWs, Tcp, frame, within},
 };
@@ -27,8 +27,8 @@ async fn nothing_accepted_is_lost_when_a_node_is_killed<K: Kind>() {
 
     // At once, whatever the others know of it by now.
     let mut bob = seen.read_all(nodes.node(2).tcp(), &sent).await;
-    alice.send("Tbob|welcome|1000000").await;
-    seen.read(&mut bob, |seen| seen.all.contains(&1_000_000)).await;
+    alice.send(format!("Tbob|welcome|{OTHERS}")).await;
+    seen.read(&mut bob, |seen| seen.all.contains(&OTHERS)).await;
     // When its lease is over, at the latest.
     until(&mut alice, "Ocarol", "+online carol 0").await;
     assert_eq!(alice.ask("Tcarol|hi").await, "!offline carol");
@@ -47,13 +47,13 @@ async fn a_silent_node_holds_up_no_sender_and_its_users_move<K: Kind>() {
     // Kept: stored, whether the node hears of it or not. Not kept: nobody can know.
     sent.send_accepted(&mut alice, 20).await;
     for _ in 0..20 {
-        alice.send_all(["Tbob|hello?", "E"]).await;
+        alice.send_all(["Tbob|hello?", "Lnone"]).await;
         let mut answer = alice.recv().await;
-        if answer != "E" {
+        if answer != "+left none 0" {
             assert!(answer.starts_with("!error ") || answer == "!offline bob", "{answer}");
             answer = alice.recv().await;
         }
-        assert_eq!(answer, "E");
+        assert_eq!(answer, "+left none 0");
     }
     let _new = seen.read_all(nodes.node(2).tcp(), &sent).await;
 

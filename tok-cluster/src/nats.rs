@@ -66,7 +66,7 @@ use self::{builder::Settings, failure::Failure, link::Link, stream::Stream};
 /// # Access
 /// The URL is `nats://USER:PASSWORD@HOST:PORT`, `nats://TOKEN@HOST:PORT` or `tls://…`, several with commas between, of which
 /// one needs the credentials; what has a meaning in URLs is spelled `%` and two hexadecimal digits. The user must be
-/// allowed to publish to `PREFIX.>` and `$JS.API.STREAM.{INFO,CREATE,MSG.GET,PURGE}.PREFIX_registry`, to publish and
+/// allowed to publish to `PREFIX.>` and `$JS.API.STREAM.{INFO,CREATE,MSG.GET,MSG.DELETE,PURGE}.PREFIX_registry`, to publish and
 /// subscribe to `_INBOX.>`, and to subscribe to `PREFIX.n.*` and `PREFIX.all`.
 #[derive(Clone)]
 pub struct NatsBroker {

@@ -71,7 +71,8 @@ const MAX_READ: usize = 8 * 1024 * 1024;
 ///
 /// # What it leaves
 /// Streams `PREFIX_queue` (subjects `PREFIX.q.USER`) and `PREFIX_meta` (`PREFIX.m.USER`), which it makes if they are
-/// missing and otherwise compares: a setting that would lose messages is refused. Of a user whose queue is empty one
+/// missing, also when a server has lost them later, and otherwise compares: a setting that would lose messages is refused.
+/// Positions in a new stream begin at the time in which it was made, so that they rise from one to the next. Of a user whose queue is empty one
 /// message of 17 bytes stays for 24 hours (the fence). One whose entries nobody acknowledges for 30 days loses it too: a
 /// batch that was acknowledged in part is then handed out whole. Servers before 2.15.1 keep a timer for each removed entry
 /// until it would have expired (<https://github.com/nats-io/nats-server/issues/8594>).
@@ -114,7 +115,8 @@ impl NatsQueue {
         })?;
         let rpc = Rpc::connect(servers, settings.timeout, settings.max_in_flight).await;
         let store = Store::new(rpc.map_err(ConnectError::Unreachable)?, settings.prefix.clone());
-        streams::open(&store, settings.replicas).await?;
+        let opening = store.rpc.run(async { Ok(streams::open(&store, settings.replicas).await) });
+        opening.await.map_err(|failure| ConnectError::Unreachable(Box::new(failure)))??;
         Ok(Self { settings, store, remembered: Remembered::default() })
     }
 
@@ -221,13 +223,23 @@ impl NatsQueue {
         }
     }
 
-    /// Runs one of the operations above; what is remembered is not trusted after a failure.
-    async fn run<T>(
-        &self,
-        user: &User,
-        operation: impl Future<Output = Result<T, QueueError>>,
-    ) -> Result<T, QueueError> {
-        let result = match self.store.rpc.run(async { Ok(operation.await) }).await {
+    /// Runs one of the operations above, once more if the server has lost the streams and they could be made again. What
+    /// is remembered is not trusted after a failure.
+    async fn run<T, F>(&self, user: &User, operation: impl Fn() -> F) -> Result<T, QueueError>
+    where
+        F: Future<Output = Result<T, QueueError>>,
+    {
+        let running = async {
+            let result = operation().await;
+            if result.as_ref().is_err_and(is_stream_lost)
+                && streams::open(&self.store, self.settings.replicas).await.is_ok()
+            {
+                self.remembered.forget(user);
+                return Ok(operation().await);
+            }
+            Ok(result)
+        };
+        let result = match self.store.rpc.run(running).await {
             Ok(result) => result,
             Err(failure) => Err(failure.into()),
         };
@@ -248,7 +260,7 @@ impl Queue for NatsQueue {
             return Err(QueueError::Full);
         }
         let user = User::of(uid)?;
-        let stored = self.run(&user, self.append(&user, batch, admit)).await;
+        let stored = self.run(&user, || self.append(&user, batch, admit)).await;
         let no_room = |source: &tok_core::error::BoxError| match source.downcast_ref() {
             Some(Failure::TooBig) => true,
             Some(failure) => admit == Admit::WithinLimits && failure.is_out_of_space(),
@@ -264,17 +276,17 @@ impl Queue for NatsQueue {
     /// Pages have at most 8 MiB and 256 batches, whatever the limit.
     async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
         let user = User::of(uid)?;
-        self.run(&user, async { Ok(self.page(&user, after, limit).await?) }).await
+        self.run(&user, || async { Ok(self.page(&user, after, limit).await?) }).await
     }
 
     async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
         let user = User::of(uid)?;
-        self.run(&user, self.confirm(&user, upto, fence)).await
+        self.run(&user, || self.confirm(&user, upto, fence)).await
     }
 
     async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
         let user = User::of(uid)?;
-        let count = async {
+        let count = || async {
             let state = State::read(&self.store, &user).await?;
             Ok(state.count(&self.store, &user).await?.0)
         };
@@ -300,6 +312,12 @@ impl fmt::Debug for NatsQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NatsQueue").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// Whether the server says that a stream is not there: what was asked of it has not been done.
+fn is_stream_lost(error: &QueueError) -> bool {
+    let QueueError::Unavailable(source) = error else { return false };
+    source.downcast_ref().is_some_and(Failure::is_no_stream)
 }
 
 /// The entries of a row after `mark`, as many as the limit lets pass. `follows` says whether there are blocks behind it.

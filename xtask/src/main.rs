@@ -36,7 +36,6 @@ const COMMANDS: &[(&str, &str)] = &[
         "[--nodes 1|3] [--seeds N | --seed N --nodes 1|3]  simulate one node and three, with faults, and check every promise",
     ),
     ("mutants", "[--only SUBSTRING]...  show that the simulations catch each planted bug of xtask/mutants"),
->>>>>>> sim
     ("tidy", "check the repository's own rules"),
     (
         "ci",

@@ -42,6 +42,7 @@ pub(crate) const ROWS: &[Row] = &[
     only("tok-tcp", &["tokio"]),
     only("tok-tcp", &["smol"]),
     all("tok-tcp"),
+    none("tok-tls"),
     none("tok-ws"),
     only("tok-ws", &["tokio"]),
     only("tok-ws", &["smol"]),

@@ -22,35 +22,11 @@ async fn main() -> ExitCode {
         println!("open http://{}", addresses.web);
         println!("the same chat over TCP: {}", addresses.tcp);
     };
-    match chat::run(config, ready, stop_signal()).await {
+    match chat::run(config, ready, chat::stop_signal()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("chat: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Ctrl-C, or the signal with which a service manager stops a process.
-async fn stop_signal() {
-    let interrupted = async {
-        // Without a way to hear of it, Ctrl-C ends the process as it always does.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupted => {}
-        () = terminated => {}
     }
 }

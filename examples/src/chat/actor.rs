@@ -1,13 +1,19 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tok_core::{Actor, Hub, Message, MessageId, Outcome, Receipt, SendError, Session, Uid, async_trait};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time,
+};
 
 use super::{
     MAX_NAME, MAX_TEXT, TTL, is_name,
     protocol::{ClientMessage, ServerMessage},
     recent::Recent,
-    room::Rooms,
+    room::{Member, NodeNumber, Rooms},
 };
 
 /// The receipts awaited at once. Past it, messages get no second tick: they are delivered all the same.
@@ -23,10 +29,15 @@ const RECENT_MESSAGES: usize = 128;
 
 const MAX_CID: usize = 64;
 
+/// How long a receipt is awaited in a cluster, where it does not learn of a confirmation on another node.
+const PATIENCE_IN_CLUSTER: Duration = Duration::from_secs(60);
+
 /// The chat's logic. Clones share one state.
 #[derive(Clone, Debug)]
 pub(super) struct Chat {
     state: Arc<State>,
+    node: NodeNumber,
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -62,7 +73,20 @@ impl Chat {
                 receipts: Arc::new(Semaphore::new(MAX_RECEIPTS)),
                 stopped,
             }),
+            node: 0,
+            patience: TTL,
         }
+    }
+
+    /// The same chat on another node of this process: what is remembered of rooms and senders is shared. Nodes on machines
+    /// of their own would keep that in a database.
+    #[cfg(feature = "nats")]
+    pub(super) fn on_node(&self, node: NodeNumber) -> Self {
+        Self { state: Arc::clone(&self.state), node, patience: PATIENCE_IN_CLUSTER }
+    }
+
+    fn member(&self, session: &Session) -> Member {
+        (self.node, session.id())
     }
 
     pub(super) fn rooms(&self) -> &Rooms {
@@ -80,7 +104,7 @@ impl Chat {
     }
 
     pub(super) fn close(&self, session: &Session) {
-        self.state.rooms.leave_all(session);
+        self.state.rooms.leave_all(self.member(session));
         self.state.changed.notify_one();
     }
 
@@ -106,7 +130,7 @@ impl Chat {
     }
 
     async fn room(&self, session: &Session, room: String, text: String, cid: String) {
-        if !self.state.rooms.contains(session, &room) {
+        if !self.state.rooms.contains(self.member(session), &room) {
             return reply(session, failed(cid, "you are not in this room"));
         }
         let Some(cid) = self.claim(session, &text, cid) else { return };
@@ -126,7 +150,7 @@ impl Chat {
         }
         match session.join(room) {
             Ok(_) => {
-                self.state.rooms.join(session, room);
+                self.state.rooms.join(self.member(session), session.device().uid(), room);
                 self.state.changed.notify_one();
             }
             Err(error) => reply(session, ServerMessage::error(error.to_string())),
@@ -135,7 +159,7 @@ impl Chat {
 
     fn leave(&self, session: &Session, room: &str) {
         session.leave(room);
-        self.state.rooms.leave(session, room);
+        self.state.rooms.leave(self.member(session), room);
         self.state.changed.notify_one();
     }
 
@@ -176,10 +200,10 @@ impl Chat {
     /// Sends the second tick when a client of the receiver has the message.
     fn watch(&self, hub: &Hub, receipt: Receipt, sender: Uid, cid: String) {
         let Some(permits) = self.receipt_permits(&sender) else { return };
-        let (to, mut stopped) = (hub.clone(), self.state.stopped.clone());
+        let (to, mut stopped, patience) = (hub.clone(), self.state.stopped.clone(), self.patience);
         let delivered = async move {
             let _permits = permits;
-            if receipt.outcome().await == Outcome::Confirmed {
+            if time::timeout(patience, receipt.outcome()).await == Ok(Outcome::Confirmed) {
                 // Kept like a message, for a sender who is away now. A full queue costs the tick.
                 let _ = to.send(sender, ServerMessage::Delivered { cid }).ttl(TTL).await;
             }

@@ -59,8 +59,8 @@ pub enum InvalidConfig {
 impl std::fmt::Display for InvalidConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unknown(flag) => write!(f, "{flag:?} is not known; {}", Config::USAGE),
-            Self::NoValue(flag) => write!(f, "{flag} needs a value; {}", Config::USAGE),
+            Self::Unknown(flag) => write!(f, "{flag:?} is not known; --help says what is"),
+            Self::NoValue(flag) => write!(f, "{flag} needs a value; --help says which"),
         }
     }
 }

@@ -8,22 +8,26 @@
 //! | `recent` | which messages were taken already, so that one that is sent again is not delivered again |
 //! | `presence` | tells everybody who is online |
 //! | `page` | the web page's files and their headers |
+//! | `cluster` | the same on two nodes |
 //!
 //! Anybody may log in under any name: this shows tok, not accounts. A real server proves who somebody is where
 //! `authenticate` is here.
 
 mod actor;
+#[cfg(feature = "nats")]
+mod cluster;
 mod config;
 mod page;
 mod presence;
 pub mod protocol;
 mod recent;
 mod room;
+mod signal;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use axum::serve::ListenerExt;
-use tok_core::{Device, Hub, Message, Refusal, error::BoxError, rt};
+use tok_core::{Device, Hub, HubBuilder, Message, Refusal, error::BoxError, rt};
 use tok_queue::MemoryQueue;
 use tok_tcp::Login;
 use tok_ws::{UpgradeHead, WsHandler};
@@ -31,7 +35,12 @@ use tokio::{net::TcpListener, sync::watch};
 
 use self::{actor::Chat, protocol::ServerMessage};
 
-pub use self::config::{Config, InvalidConfig};
+#[cfg(feature = "nats")]
+pub use self::cluster::{ClusterConfig, run_cluster};
+pub use self::{
+    config::{Config, InvalidConfig},
+    signal::stop_signal,
+};
 
 /// How long a direct message waits for a user who is away.
 pub const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -66,24 +75,18 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BoxError> {
     let (stop, stopped) = watch::channel(false);
-    let hub = hub(stopped.clone())?;
+    let chat = Chat::new(stopped.clone());
+    let hub = builder(&chat).queue(MemoryQueue::new()).build()?;
+    let announcer = presence::announce(hub.clone(), chat, stopped);
+    hub.runtime().spawn("presence", Box::pin(announcer));
 
     let web = TcpListener::bind(&config.web).await?;
     let tcp = TcpListener::bind(&config.tcp).await?;
     ready(Addresses { web: web.local_addr()?, tcp: tcp.local_addr()? });
-
-    // Without it a small answer can wait for the client's delayed acknowledgement of the one before.
-    let web = web.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let ws = WsHandler::builder(hub.clone(), |head: UpgradeHead| async move {
-        authenticate(head.query("uid").as_deref())
-    });
-    let router = page::router().route_service("/ws", ws.build()?);
     let tcp_server =
         tok_tcp::Server::new(hub.clone(), |login: Login| async move { authenticate(login.uid().as_deref()) });
     tokio::select! {
-        result = axum::serve(web, router) => result?,
+        result = serve_web(&hub, web) => result?,
         () = tcp_server.serve(tcp) => {}
         () = shutdown => {}
     }
@@ -96,12 +99,23 @@ pub async fn run(
     Ok(())
 }
 
-fn hub(stopped: watch::Receiver<bool>) -> Result<Hub, BoxError> {
-    let chat = Chat::new(stopped.clone());
+/// Serves the page, and the WebSocket beside it.
+async fn serve_web(hub: &Hub, listener: TcpListener) -> Result<(), BoxError> {
+    // Without it a small answer can wait for the client's delayed acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let ws = WsHandler::builder(hub.clone(), |head: UpgradeHead| async move {
+        authenticate(head.query("uid").as_deref())
+    });
+    axum::serve(listener, page::router().route_service("/ws", ws.build()?)).await?;
+    Ok(())
+}
+
+fn builder(chat: &Chat) -> HubBuilder {
     let (opened, closed) = (chat.clone(), chat.clone());
-    let hub = Hub::builder(chat.clone())
+    Hub::builder(chat.clone())
         .runtime(rt::Tokio)
-        .queue(MemoryQueue::new())
         .max_sessions(1000)
         .max_rooms_per_session(32)
         // The longest text, each character escaped as two of \uXXXX, and some for the rest.
@@ -109,9 +123,6 @@ fn hub(stopped: watch::Receiver<bool>) -> Result<Hub, BoxError> {
         .open(move |session| opened.open(session))
         .close(move |session, _| closed.close(session))
         .bye(|_, reason| Some(Message::from(ServerMessage::bye(reason))))
-        .build()?;
-    hub.runtime().spawn("presence", Box::pin(presence::announce(hub.clone(), chat, stopped)));
-    Ok(hub)
 }
 
 /// Takes everybody at their word.

@@ -1,19 +1,27 @@
 //! What the gateway does with messages.
 
+use std::sync::Arc;
+
 use tok_core::{Actor, CloseReason, Message, Session, async_trait};
 
-use super::operation::Operation;
+use super::{metrics::Metrics, operation::Operation};
 
 /// Performs the operation that each message asks for.
 #[derive(Debug)]
-pub(super) struct Operations;
+pub(super) struct Operations {
+    /// For those who want to know.
+    pub(super) metrics: Option<Arc<Metrics>>,
+}
 
 #[async_trait]
 impl Actor for Operations {
     async fn on_receive(&self, session: &Session, message: Message) {
-        let answer = match perform(session, message).await {
+        let answer = match self.perform(session, message).await {
             Ok(answer) => answer,
-            Err(reason) => Some(format!("!error {reason}")),
+            Err(reason) => {
+                self.count(Metrics::refused);
+                Some(format!("!error {reason}"))
+            }
         };
         if let Some(answer) = answer {
             reply(session, answer.into());
@@ -23,57 +31,69 @@ impl Actor for Operations {
 
 /// Sends every message back to its own connection, no faster than the client reads.
 #[derive(Debug)]
-pub(super) struct Echo;
+pub(super) struct Echo {
+    /// For those who want to know.
+    pub(super) metrics: Option<Arc<Metrics>>,
+}
 
 #[async_trait]
 impl Actor for Echo {
     async fn on_receive(&self, session: &Session, message: Message) {
+        if let Some(metrics) = &self.metrics {
+            metrics.reflected();
+        }
         session.writable().await;
         reply(session, message);
     }
 }
 
-/// Performs one operation. Every send is awaited before the next message is looked at: that keeps one sender's
-/// messages to one user in order.
-async fn perform(session: &Session, message: Message) -> Result<Option<String>, String> {
-    let hub = session.hub();
-    let data = message.data().clone();
-    match Operation::parse(&data)? {
-        Operation::Echo => {
-            hub.send(session.device().uid(), message).await.map_err(text)?;
-        }
-        Operation::Tell(uid) => {
-            let receipt = hub.send(&uid, message).await.map_err(text)?;
-            return Ok(receipt.is_offline().then(|| format!("!offline {uid}")));
-        }
-        Operation::Queue(uid, ttl) => {
-            hub.send(uid, message).ttl(ttl).await.map_err(text)?;
-        }
-        Operation::Broadcast => {
-            hub.broadcast(message).await.map_err(text)?;
-        }
-        Operation::Room(room) => {
-            hub.publish(room, message).await.map_err(text)?;
-        }
-        Operation::Join(room) => {
-            let rooms = session.join(room).map_err(text)?;
-            return Ok(Some(format!("+joined {room} {rooms}")));
-        }
-        Operation::Leave(room) => return Ok(Some(format!("+left {room} {}", session.leave(room)))),
-        Operation::Kick(uid) => {
-            let ended = hub.kick(&uid).await.map_err(text)?;
-            return Ok(Some(format!("+kicked {uid} {ended}")));
-        }
-        Operation::IsOnline(uid) => {
-            let online = hub.is_online(&uid).await.map_err(text)?;
-            return Ok(Some(format!("+online {uid} {}", u8::from(online))));
-        }
-        Operation::CountUsers => {
-            let users = hub.users_online().await.map_err(text)?;
-            return Ok(Some(format!("+users {users}")));
+impl Operations {
+    /// Performs one operation. Every send is awaited before the next message is looked at: that keeps one sender's
+    /// messages to one user in order.
+    async fn perform(&self, session: &Session, message: Message) -> Result<Option<String>, String> {
+        let hub = session.hub();
+        let data = message.data().clone();
+        let operation = Operation::parse(&data);
+        self.count(|metrics| metrics.received(&operation));
+        let handed = match operation? {
+            Operation::Echo => hub.send(session.device().uid(), message).await.map_err(text)?.sessions(),
+            Operation::Tell(uid) => {
+                let receipt = hub.send(&uid, message).await.map_err(text)?;
+                if receipt.is_offline() {
+                    return Ok(Some(format!("!offline {uid}")));
+                }
+                receipt.sessions()
+            }
+            Operation::Queue(uid, ttl) => hub.send(uid, message).ttl(ttl).await.map_err(text)?.sessions(),
+            Operation::Broadcast => hub.broadcast(message).await.map_err(text)?,
+            Operation::Room(room) => hub.publish(room, message).await.map_err(text)?,
+            Operation::Join(room) => {
+                let rooms = session.join(room).map_err(text)?;
+                return Ok(Some(format!("+joined {room} {rooms}")));
+            }
+            Operation::Leave(room) => return Ok(Some(format!("+left {room} {}", session.leave(room)))),
+            Operation::Kick(uid) => {
+                let ended = hub.kick(&uid).await.map_err(text)?;
+                return Ok(Some(format!("+kicked {uid} {ended}")));
+            }
+            Operation::IsOnline(uid) => {
+                let online = hub.is_online(&uid).await.map_err(text)?;
+                return Ok(Some(format!("+online {uid} {}", u8::from(online))));
+            }
+            Operation::CountUsers => {
+                let users = hub.users_online().await.map_err(text)?;
+                return Ok(Some(format!("+users {users}")));
+            }
+        };
+        self.count(|metrics| metrics.handed(handed));
+        Ok(None)
+    }
+
+    fn count(&self, count: impl FnOnce(&Metrics)) {
+        if let Some(metrics) = &self.metrics {
+            count(metrics);
         }
     }
-    Ok(None)
 }
 
 /// An answer that cannot be sent would leave a gap that the client cannot see, so the connection ends instead.

@@ -1,5 +1,7 @@
 //! The command line of `gateway`.
 
+mod error;
+mod help;
 mod value;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
@@ -7,37 +9,9 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use tok_core::Sso;
 use tok_ws::{Origins, WsEngine};
 
-use self::value::{address, at_least_one, invalid, number, one_of, queue, seconds};
-use super::QueueName;
-
-/// What `gateway --help` prints.
-pub const HELP: &str = "\
-gateway: every crate of tok behind flags
-
-  --ws ADDR  --tcp ADDR  --unix PATH   listeners, all on one hub; --ws 127.0.0.1:9001 when none is given
-  --engine NAME          tokio-tungstenite, async-tungstenite, tokio-websockets
-  --frames KIND          WebSocket frames sent: auto, text, binary (auto)
-  --echo                 every message goes back to its own connection; any path, the uid may be missing
-  --runtime NAME         tokio, smol (tokio)
-  --workers N            runtime worker threads (one a core)
-  --sso WHICH            sessions that a login ends: user, device, off (user)
-  --queue WHICH          where messages wait for users who are away: memory, none, redb:FILE, nats:URL,
-                         redis:URL (memory)
-  --write-back           durable queue: keep what is live and unconfirmed in memory only; a crash loses it
-  --token SECRET         every login must carry it
-  --origin ORIGIN        allowed Origin, may be given again (same host)
-  --auth-timeout S       from accept to the end of the login; 0: no limit (5)
-  --read-timeout S       closes a connection that sends nothing for so long; 0: off (0)
-  --write-timeout S      closes a connection that takes nothing for so long; 0: no limit (60)
-  --ping-interval S      keep-alive; 0: off (30)
-  --drain-timeout S      how long SIGTERM and SIGINT may take (10)
-  --max-message BYTES    largest incoming message (1048576)
-  --max-connections N    logged-in sessions; 0: no limit (0)
-  --max-per-user N       logged-in sessions of one user; 0: no limit (0)
-  --max-backlog BYTES    outbound bytes that wait for one connection (1048576)
-  --max-queued N         messages kept for one user, and 8 KiB for each of them, at least 8 MiB (1000)
-
-A flag and its value may also be one argument: --tcp=127.0.0.1:9002.";
+use self::value::{address, at_least_one, cluster, invalid, node, number, one_of, queue, seconds};
+pub use self::{error::FlagError, help::HELP};
+use super::{ClusterName, QueueName, TlsFiles};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -64,6 +38,8 @@ pub struct Flags {
     pub sso: Sso,
     pub queue: QueueName,
     pub write_back: bool,
+    pub cluster: Option<ClusterName>,
+    pub node: Option<String>,
     pub token: Option<String>,
     pub origins: Origins,
     pub auth_timeout: Duration,
@@ -76,6 +52,8 @@ pub struct Flags {
     pub max_per_user: usize,
     pub max_backlog: usize,
     pub max_queued: u64,
+    pub tls: Option<TlsFiles>,
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `--frames`.
@@ -95,37 +73,6 @@ pub enum RuntimeName {
     Smol,
 }
 
-/// The command line asks for something that there is not.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FlagError {
-    /// No such flag.
-    #[error("there is no flag {0:?}; --help lists all")]
-    Unknown(String),
-    /// A flag that takes a value has none.
-    #[error("{0} needs a value")]
-    Missing(&'static str),
-    /// A flag that takes no value has one.
-    #[error("{0} takes no value")]
-    Surplus(&'static str),
-    /// The value is none that the flag can have.
-    #[error("{flag} cannot be {value:?}: {rule}")]
-    Invalid {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        value: String,
-        /// What it has to be.
-        rule: String,
-    },
-    /// Flags that do not go together.
-    #[error("{0}")]
-    Conflict(&'static str),
-    /// A flag or value of which this build lacks the implementation.
-    #[error("this build cannot serve {0}")]
-    Unserved(String),
-}
-
 impl Default for Flags {
     fn default() -> Self {
         Self {
@@ -140,6 +87,8 @@ impl Default for Flags {
             sso: Sso::PerUser,
             queue: QueueName::Memory,
             write_back: false,
+            cluster: None,
+            node: None,
             token: None,
             origins: Origins::same_host(),
             auth_timeout: Duration::from_secs(5),
@@ -152,6 +101,8 @@ impl Default for Flags {
             max_per_user: 0,
             max_backlog: 1024 * 1024,
             max_queued: 1000,
+            tls: None,
+            metrics: None,
         }
     }
 }
@@ -199,6 +150,7 @@ impl Flags {
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, FlagError> {
         let mut flags = Self::default();
         let mut origins: Vec<String> = Vec::new();
+        let (mut queue_given, mut tls_cert, mut tls_key) = (None, None, None);
         let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
         while let Some(arg) = args.next() {
             let (name, inline) = match arg.split_once('=') {
@@ -216,6 +168,9 @@ impl Flags {
             match flag {
                 "--help" | "-h" => return Ok(Command::Help),
                 "--origin" => origins.push(value),
+                "--queue" => queue_given = Some(queue(flag, value)?),
+                "--tls-cert" => tls_cert = Some(PathBuf::from(value)),
+                "--tls-key" => tls_key = Some(PathBuf::from(value)),
                 _ => flags.set(flag, value)?,
             }
         }
@@ -226,6 +181,17 @@ impl Flags {
         if flags.ws.is_none() && flags.tcp.is_none() && flags.unix.is_none() {
             flags.ws = Some(SocketAddr::from(([127, 0, 0, 1], 9001)));
         }
+        flags.tls = match (tls_cert, tls_key) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            _ => return Err(FlagError::Conflict("--tls-cert and --tls-key go together: give both or none")),
+        };
+        // One node's memory is no queue for a cluster; what keeps messages there without being told is its own broker.
+        flags.queue = match (queue_given, &flags.cluster) {
+            (Some(queue), _) => queue,
+            (None, Some(cluster)) => cluster.queue(),
+            (None, None) => QueueName::Memory,
+        };
         flags.check()?;
         Ok(Command::Serve(Box::new(flags)))
     }
@@ -250,8 +216,9 @@ impl Flags {
                 let policies = [("user", Sso::PerUser), ("device", Sso::PerDevice), ("off", Sso::Off)];
                 self.sso = one_of(flag, value, policies)?;
             }
-            "--queue" => self.queue = queue(flag, value)?,
             "--write-back" => self.write_back = true,
+            "--cluster" => self.cluster = Some(cluster(flag, value)?),
+            "--node" => self.node = Some(node(flag, value)?),
             "--token" => self.token = Some(value),
             "--auth-timeout" => self.auth_timeout = seconds(flag, value)?,
             "--read-timeout" => self.read_timeout = seconds(flag, value)?,
@@ -263,7 +230,9 @@ impl Flags {
             "--max-per-user" => self.max_per_user = number(flag, value)?,
             "--max-backlog" => self.max_backlog = at_least_one(flag, value)?,
             "--max-queued" => self.max_queued = at_least_one(flag, value)?,
-            _ => return Err(FlagError::Unserved(flag.to_owned())),
+            "--metrics" => self.metrics = Some(address(flag, value)?),
+            // All others were dealt with before.
+            _ => {}
         }
         Ok(())
     }
@@ -275,6 +244,20 @@ impl Flags {
         }
         if self.runtime == RuntimeName::Smol && !cfg!(feature = "smol") {
             return Err(FlagError::Unserved("--runtime smol".to_owned()));
+        }
+        if self.cluster.is_some() && !self.queue.is_shared() {
+            return Err(FlagError::Conflict(
+                "--cluster needs a queue that all nodes share, nats:URL or redis:URL, or --queue none",
+            ));
+        }
+        if self.node.is_some() && self.cluster.is_none() {
+            return Err(FlagError::Conflict("--node is a name in a cluster: give --cluster URL too"));
+        }
+        if self.tls.is_some() && self.ws.is_none() && self.tcp.is_none() {
+            return Err(FlagError::Conflict("--tls-cert is for --ws and --tcp: give one of them too"));
+        }
+        if self.runtime == RuntimeName::Smol && self.cluster.is_some() {
+            return Err(FlagError::Unserved("--cluster with --runtime smol".to_owned()));
         }
         if self.write_back && !self.queue.is_durable() {
             return Err(FlagError::Conflict(
@@ -290,112 +273,4 @@ impl Flags {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Flags, FlagError> {
-        match Flags::parse(line.split_whitespace().map(OsString::from))? {
-            Command::Serve(flags) => Ok(*flags),
-            Command::Help => panic!("help for {line:?}"),
-        }
-    }
-
-    #[test]
-    fn without_a_listener_there_is_a_websocket_one() {
-        let unix = parse("--unix gateway.sock").unwrap();
-        assert_eq!((unix.ws, unix.tcp), (None, None));
-        match parse("") {
-            // port: the documented default; nothing is bound
-            Ok(flags) => assert_eq!(flags.ws, Some(SocketAddr::from(([127, 0, 0, 1], 9001)))),
-            Err(error) => assert!(WsEngine::compiled().is_empty(), "{error}"),
-        }
-    }
-
-    #[test]
-    fn values_come_behind_the_flag_or_an_equals_sign() {
-        let flags = parse("--tcp=127.0.0.1:0 --auth-timeout 0.25 --read-timeout=1.5 --sso device").unwrap();
-        assert_eq!(flags.tcp, Some(SocketAddr::from(([127, 0, 0, 1], 0))));
-        assert_eq!(flags.auth_timeout, Duration::from_millis(250));
-        assert_eq!(flags.read_timeout, Duration::from_millis(1500));
-        assert!(matches!(flags.sso, Sso::PerDevice));
-    }
-
-    #[test]
-    fn what_cannot_be_served_is_named() {
-        for flag in [
-            "--cluster nats://a:1",
-            "--node a",
-            "--metrics 127.0.0.1:0",
-            "--tls-cert a",
-            "--tls-key a",
-            #[cfg(not(feature = "redb"))]
-            "--queue redb:/tmp/q",
-            #[cfg(not(feature = "nats"))]
-            "--queue nats:nats://a:1",
-            #[cfg(not(feature = "redis"))]
-            "--queue redis:redis://a:1",
-            "--runtime smol --engine async-tungstenite --queue nats:nats://a:1",
-            "--runtime smol --engine async-tungstenite --queue redis:redis://a:1",
-        ] {
-            let error = parse(&format!("--unix /tmp/x {flag}")).unwrap_err();
-            assert!(matches!(error, FlagError::Unserved(_)), "{flag}: {error}");
-            assert!(!error.to_string().contains('\n'));
-        }
-    }
-
-    #[test]
-    fn wrong_values_are_refused() {
-        for line in [
-            "--ws nowhere",
-            "--tcp 127.0.0.1",
-            "--engine gorilla",
-            "--frames json",
-            "--runtime async-std",
-            "--workers 0",
-            "--workers -1",
-            "--sso all",
-            "--queue disk",
-            "--queue mysql:x",
-            "--queue redb:",
-            "--queue nats:",
-            "--queue redis:",
-            "--origin chat.example",
-            "--auth-timeout -1",
-            "--auth-timeout NaN",
-            "--ping-interval inf",
-            "--read-timeout 5s",
-            "--max-message 0",
-            "--max-message 1e6",
-            "--max-connections -1",
-            "--max-queued 0",
-        ] {
-            assert!(matches!(parse(line), Err(FlagError::Invalid { .. })), "{line}");
-        }
-        assert_eq!(parse("--workers").unwrap_err(), FlagError::Missing("--workers"));
-        assert_eq!(parse("--echo=yes").unwrap_err(), FlagError::Surplus("--echo"));
-        assert_eq!(parse("--frobnicate").unwrap_err(), FlagError::Unknown("--frobnicate".to_owned()));
-        assert_eq!(parse("serve").unwrap_err(), FlagError::Unknown("serve".to_owned()));
-    }
-
-    #[test]
-    fn write_back_is_for_durable_queues() {
-        for line in ["--write-back", "--write-back --queue none", "--queue memory --write-back"] {
-            assert!(matches!(parse(line), Err(FlagError::Conflict(_))), "{line}");
-        }
-    }
-
-    #[test]
-    fn help_names_every_flag_that_can_be_served() {
-        assert!(matches!(Flags::parse(["--help".into()]), Ok(Command::Help)));
-        for (flag, takes_value) in FLAGS {
-            let value = if takes_value { " 1" } else { "" };
-            let unserved = matches!(parse_any(&format!("{flag}{value}")), Err(FlagError::Unserved(_)));
-            let listed = HELP.contains(&format!("{flag} "));
-            assert!(unserved || listed || flag.starts_with("-h") || flag == "--help", "{flag}");
-        }
-    }
-
-    fn parse_any(line: &str) -> Result<Command, FlagError> {
-        Flags::parse(line.split_whitespace().map(OsString::from))
-    }
-}
+mod tests;

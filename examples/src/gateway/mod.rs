@@ -18,14 +18,17 @@
 //! Messages are delivered whole, as sent. What cannot be done is answered with `!error REASON`.
 
 mod actor;
+mod cluster;
 mod flags;
 mod goodbye;
 mod login;
+mod metrics;
 mod operation;
 mod queue;
 mod runtime;
 mod serve;
 mod sockets;
+mod tls;
 
 use std::{future::Future, io};
 
@@ -33,10 +36,12 @@ use tok_core::{ConfigError, ShutdownReport};
 use tok_ws::WsConfigError;
 
 pub use self::{
+    cluster::ClusterName,
     flags::{Command, FlagError, Flags, Frames, HELP, RuntimeName},
     operation::Operation,
     queue::QueueName,
     sockets::Addresses,
+    tls::TlsFiles,
 };
 
 /// Serves on the calling thread, and on the worker threads that the flags ask for, until `stop` is ready; then drains
@@ -49,13 +54,14 @@ pub fn run(
     ready: impl FnOnce(&Addresses),
     stop: impl Future<Output = ()>,
 ) -> Result<ShutdownReport, Error> {
+    let tls = flags.tls.as_ref().map(TlsFiles::load).transpose()?;
     let (sockets, addresses, _file) = sockets::bind(flags)?;
     let ready = || ready(&addresses);
     match flags.runtime {
         #[cfg(feature = "smol")]
-        RuntimeName::Smol => runtime::on_smol(flags, sockets, ready, stop),
+        RuntimeName::Smol => runtime::on_smol(flags, tls, sockets, ready, stop),
         // Flags are checked: another runtime that is not compiled in does not come here.
-        _ => runtime::on_tokio(flags, sockets, ready, stop),
+        _ => runtime::on_tokio(flags, tls, sockets, ready, stop),
     }
 }
 
@@ -75,6 +81,20 @@ pub enum Error {
     /// The runtime could not start.
     #[error("cannot start the runtime: {0}")]
     Runtime(#[source] io::Error),
+    /// The certificate or its key cannot be used.
+    #[error("cannot serve TLS with {path}: {cause}")]
+    Tls {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The cluster cannot be joined.
+    #[error("cannot join the cluster: {cause}")]
+    Cluster {
+        /// Why not.
+        cause: String,
+    },
     /// The queue's server cannot be used.
     #[error("cannot use the queue {engine}: {cause}")]
     Queue {
@@ -95,6 +115,17 @@ impl Error {
     /// Whether it is for the flags to change: exit status 2, and 1 otherwise.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Hub(_) | Self::WebSocket(_))
+        matches!(self, Self::Hub(_) | Self::WebSocket(_) | Self::Tls { .. } | Self::Cluster { .. })
     }
+}
+
+/// An error and what lies behind it, for those who get no more than a line.
+fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line = format!("{line}: {error}");
+        source = error.source();
+    }
+    line.replace('\n', " ")
 }

@@ -24,6 +24,12 @@ impl QueueName {
     pub fn is_durable(&self) -> bool {
         !matches!(self, Self::Memory | Self::None)
     }
+
+    /// Whether all nodes of a cluster can have it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        !matches!(self, Self::Memory | Self::Redb(_))
+    }
 }
 
 impl fmt::Debug for QueueName {
@@ -92,12 +98,5 @@ fn cannot_connect(engine: &'static str, error: tok_queue::ConnectError) -> Error
 
 #[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
 fn unusable(engine: &'static str, error: &dyn std::error::Error) -> Error {
-    // One line is all that there is for what lies behind it, too.
-    let mut cause = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        cause = format!("{cause}: {error}");
-        source = error.source();
-    }
-    Error::Queue { engine, cause: cause.replace('\n', " ") }
+    Error::Queue { engine, cause: super::in_one_line(error) }
 }

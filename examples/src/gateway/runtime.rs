@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use tok_core::ShutdownReport;
+use tok_tls::TlsConfig;
 
 use super::{
     Error, Flags,
@@ -13,6 +14,7 @@ use super::{
 /// Serves on tokio's threads.
 pub(super) fn on_tokio(
     flags: &Flags,
+    tls: Option<TlsConfig>,
     sockets: Sockets,
     ready: impl FnOnce(),
     stop: impl Future<Output = ()>,
@@ -29,12 +31,15 @@ pub(super) fn on_tokio(
     }
     let runtime = builder.enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(async {
+        let listen =
+            |listener: Option<std::net::TcpListener>| listener.map(TcpListener::from_std).transpose();
         let listeners = Listeners {
-            ws: sockets.ws.map(TcpListener::from_std).transpose().map_err(Error::Runtime)?,
-            tcp: sockets.tcp.map(TcpListener::from_std).transpose().map_err(Error::Runtime)?,
+            ws: listen(sockets.ws).map_err(Error::Runtime)?,
+            tcp: listen(sockets.tcp).map_err(Error::Runtime)?,
             unix: sockets.unix.map(UnixListener::from_std).transpose().map_err(Error::Runtime)?,
+            metrics: listen(sockets.metrics).map_err(Error::Runtime)?,
         };
-        serve(flags, tok_core::rt::Tokio, listeners, ready, stop).await
+        serve(flags, tok_core::rt::Tokio, tls, listeners, ready, stop).await
     })
 }
 
@@ -59,11 +64,12 @@ mod smol_workers {
         rt::{BoxFuture, Instant, Runtime, Smol},
     };
 
-    use super::{Error, Flags, Listeners, Sockets, serve};
+    use super::{Error, Flags, Listeners, Sockets, TlsConfig, serve};
 
     /// Serves on threads of an executor of its own: the size of smol's global one is an environment variable's to set.
     pub(in crate::gateway) fn on_smol(
         flags: &Flags,
+        tls: Option<TlsConfig>,
         sockets: Sockets,
         ready: impl FnOnce(),
         stop: impl Future<Output = ()>,
@@ -84,12 +90,15 @@ mod smol_workers {
             }
             let running = running;
             let result = smol::block_on(async {
+                let listen =
+                    |listener: Option<std::net::TcpListener>| listener.map(TcpListener::try_from).transpose();
                 let listeners = Listeners {
-                    ws: sockets.ws.map(TcpListener::try_from).transpose().map_err(Error::Runtime)?,
-                    tcp: sockets.tcp.map(TcpListener::try_from).transpose().map_err(Error::Runtime)?,
+                    ws: listen(sockets.ws).map_err(Error::Runtime)?,
+                    tcp: listen(sockets.tcp).map_err(Error::Runtime)?,
                     unix: sockets.unix.map(UnixListener::try_from).transpose().map_err(Error::Runtime)?,
+                    metrics: listen(sockets.metrics).map_err(Error::Runtime)?,
                 };
-                serve(flags, workers.clone(), listeners, ready, stop).await
+                serve(flags, workers.clone(), tls, listeners, ready, stop).await
             });
             drop(running);
             result

@@ -24,6 +24,7 @@ pub(super) struct Sockets {
     pub(super) ws: Option<TcpListener>,
     pub(super) tcp: Option<TcpListener>,
     pub(super) unix: Option<UnixListener>,
+    pub(super) metrics: Option<TcpListener>,
 }
 
 /// Where the gateway listens, as its ready line says: only what was asked for.
@@ -36,6 +37,8 @@ pub struct Addresses {
     pub tcp: Option<SocketAddr>,
     /// Frames over a Unix socket.
     pub unix: Option<PathBuf>,
+    /// Metrics, over HTTP.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl fmt::Display for Addresses {
@@ -43,22 +46,26 @@ impl fmt::Display for Addresses {
         f.write_str("ready")?;
         self.ws.map_or(Ok(()), |addr| write!(f, " ws={addr}"))?;
         self.tcp.map_or(Ok(()), |addr| write!(f, " tcp={addr}"))?;
-        self.unix.as_ref().map_or(Ok(()), |path| write!(f, " unix={}", path.display()))
+        self.unix.as_ref().map_or(Ok(()), |path| write!(f, " unix={}", path.display()))?;
+        self.metrics.map_or(Ok(()), |addr| write!(f, " metrics={addr}"))
     }
 }
 
 /// Binds what the flags ask for. The file of the Unix socket goes when the last value is dropped.
 pub(super) fn bind(flags: &Flags) -> Result<(Sockets, Addresses, Option<SocketFile>), Error> {
     let ws = flags.ws.map(tcp).transpose()?;
+    let metrics = flags.metrics.map(tcp).transpose()?;
     let tcp = flags.tcp.map(tcp).transpose()?;
     let unix = flags.unix.as_deref().map(unix).transpose()?;
     let addresses = Addresses {
         ws: ws.as_ref().map(|(_, addr)| *addr),
         tcp: tcp.as_ref().map(|(_, addr)| *addr),
         unix: flags.unix.clone(),
+        metrics: metrics.as_ref().map(|(_, addr)| *addr),
     };
     let (unix, file) = unix.unzip();
-    Ok((Sockets { ws: ws.map(|ws| ws.0), tcp: tcp.map(|tcp| tcp.0), unix }, addresses, file))
+    let [ws, tcp, metrics] = [ws, tcp, metrics].map(|bound| bound.map(|(listener, _)| listener));
+    Ok((Sockets { ws, tcp, unix, metrics }, addresses, file))
 }
 
 fn tcp(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

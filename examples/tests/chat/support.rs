@@ -51,10 +51,7 @@ impl Server {
 
     /// Logs in and waits until the login has taken effect.
     pub(crate) async fn login(&self, name: &str) -> Client {
-        let (ws, _) = connect_async(self.ws_url(name)).await.unwrap();
-        let mut client = Client { ws, cids: 0 };
-        client.until("the welcome", |message| matches!(message, ServerMessage::Welcome { .. })).await;
-        client
+        Client::login(&self.ws_url(name)).await
     }
 
     pub(crate) fn ws_url(&self, name: &str) -> String {
@@ -80,6 +77,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Logs in and waits until the login has taken effect.
+    pub(crate) async fn login(url: &str) -> Self {
+        let (ws, _) = connect_async(url).await.unwrap();
+        let mut client = Self { ws, cids: 0 };
+        client.until("the welcome", |message| matches!(message, ServerMessage::Welcome { .. })).await;
+        client
+    }
+
     pub(crate) async fn send(&mut self, message: &ClientMessage) {
         self.send_text(&serde_json::to_string(message).unwrap()).await;
     }

@@ -7,9 +7,11 @@ use crate::support::{Gateway, Process, RawWs, Tcp, Ws, request, status};
 #[tokio::test]
 async fn what_cannot_be_served_is_one_line_and_status_2() {
     for flags in [
-        "--cluster nats://broker:4222",
-        "--metrics 127.0.0.1:0",
-        "--tls-cert cert.pem --tls-key key.pem",
+        "--metrics everywhere",
+        "--cluster carrier-pigeon://broker:4222",
+        "--node a",
+        "--tls-cert cert.pem",
+        "--tls-key key.pem",
         "--engine gorilla",
         "--runtime async-std",
         "--frobnicate",

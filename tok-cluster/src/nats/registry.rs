@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use tok_core::{Epoch, Uid, relay::Claim};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use self::{leases::Leases, pages::Reaping};
 use super::{builder::Settings, failure::Failure, stream::Stream};
@@ -39,7 +39,12 @@ pub struct NatsRegistry {
     reaping: Reaping,
     timeout: Duration,
     in_flight: Semaphore,
+    /// Operations of this node on one user's rows come one after the other: they would only make each other begin again.
+    turns: [Mutex<()>; TURNS],
 }
+
+/// Users share turns by chance.
+const TURNS: usize = 64;
 
 impl NatsRegistry {
     pub(super) fn new(stream: Arc<Stream>, settings: &Settings) -> Self {
@@ -49,7 +54,14 @@ impl NatsRegistry {
             reaping: Reaping::default(),
             timeout: settings.timeout,
             in_flight: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            turns: [const { Mutex::const_new(()) }; TURNS],
         }
+    }
+
+    async fn turn(&self, uid: &Uid) -> MutexGuard<'_, ()> {
+        let sum =
+            uid.as_str().bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        self.turns[sum % TURNS].lock().await
     }
 
     /// Runs an operation within its time, on a stream that is there: if it turns out to be gone it is made again.
@@ -77,16 +89,25 @@ impl NatsRegistry {
 #[async_trait]
 impl Registry for NatsRegistry {
     async fn claim(&self, claim: &Claim, node: &NodeId) -> Result<Claimed, RegistryError> {
-        self.run(|| rows::claim(&self.stream, claim, node)).await
+        self.run(|| async {
+            let _turn = self.turn(&claim.uid).await;
+            rows::claim(&self.stream, claim, node).await
+        })
+        .await
     }
 
     async fn restore(&self, row: &SessionRow) -> Result<Restored, RegistryError> {
-        self.run(|| rows::restore(&self.stream, row)).await
+        self.run(|| async {
+            let _turn = self.turn(&row.uid).await;
+            rows::restore(&self.stream, row).await
+        })
+        .await
     }
 
     async fn release(&self, uid: &Uid, epoch: Epoch) -> Result<bool, RegistryError> {
         let removed = AtomicU64::new(0);
         self.run(|| async {
+            let _turn = self.turn(uid).await;
             let count = rows::remove(&self.stream, uid, |row| row.epoch == epoch.get()).await?;
             removed.fetch_add(count as u64, Ordering::Relaxed);
             Ok(())

@@ -204,6 +204,11 @@ impl Stream {
         }
     }
 
+    /// Removes the message at this place, and no other.
+    pub(super) async fn remove(&self, seq: u64) -> Result<(), Failure> {
+        self.api("STREAM.MSG.DELETE", &json!({ "seq": seq, "no_erase": true })).await.map(drop)
+    }
+
     /// A request to JetStream's API about this stream.
     pub(super) async fn api(&self, api: &str, asked: &Value) -> Result<Value, Failure> {
         let subject = format!("$JS.API.{api}.{}", self.name());

@@ -11,6 +11,7 @@ use tok_core::{Epoch, Uid, queue::Seq};
 use super::{
     block::{Block, end_of},
     rpc::{Failure, Rpc},
+    streams::NO_STREAM,
 };
 
 /// What a message's headers take beside its payload, generously.
@@ -242,6 +243,11 @@ impl Store {
 }
 
 impl Failure {
+    /// Whether there is no stream to do it, so that it has not been done.
+    pub(super) fn is_no_stream(&self) -> bool {
+        matches!(self, Self::NoResponders(_) | Self::Refused { code: NO_STREAM, .. })
+    }
+
     /// Whether the server's storage, or what this account may use of it, is full.
     pub(super) fn is_out_of_space(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code::NO_SPACE.contains(code))

@@ -1,5 +1,7 @@
 //! The streams' settings: made where they are missing, and refused where they would lose messages.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use super::{rpc::Failure, store::Store};
@@ -8,7 +10,7 @@ use crate::connect::{ConnectError, version};
 /// Messages with a TTL of their own, and batched reads.
 const OLDEST: ((u64, u64), &str) = ((2, 11), "2.11");
 
-const NO_STREAM: u64 = 10059;
+pub(super) const NO_STREAM: u64 = 10059;
 const NAME_IN_USE: u64 = 10058;
 
 pub(super) async fn open(store: &Store, replicas: usize) -> Result<(), ConnectError> {
@@ -39,7 +41,7 @@ pub(super) async fn open(store: &Store, replicas: usize) -> Result<(), ConnectEr
     meta["allow_direct"] = json!(false);
     for wanted in [queue, meta] {
         let name = wanted["name"].as_str().unwrap_or_default();
-        let found = store.rpc.run(find_or_create(store, name, &wanted)).await;
+        let found = find_or_create(store, name, &wanted).await;
         check(name, &wanted, &found.map_err(|failure| ConnectError::Unreachable(Box::new(failure)))?)?;
     }
     Ok(())
@@ -50,13 +52,22 @@ async fn find_or_create(store: &Store, name: &str, wanted: &Value) -> Result<Val
     let info = async || store.api(&format!("STREAM.INFO.{name}"), &json!({})).await;
     let mut found = info().await;
     if refused(&found, NO_STREAM) {
-        found = store.api(&format!("STREAM.CREATE.{name}"), wanted).await;
+        let mut new = wanted.clone();
+        // Positions rise also where the server has forgotten what it gave last.
+        new["first_seq"] = json!(micros_since_2026().max(1));
+        found = store.api(&format!("STREAM.CREATE.{name}"), &new).await;
     }
     if refused(&found, NAME_IN_USE) {
         // Another node was first.
         found = info().await;
     }
     found.map(|mut answer| answer["config"].take())
+}
+
+/// The clock. A position is some thousand times as much, which leaves room for a century.
+fn micros_since_2026() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(1_767_225_600));
+    u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(0)
 }
 
 /// What the stream is beside what it must be. An older server leaves out what it does not know.

@@ -100,3 +100,21 @@ async fn what_was_answered_survives_servers_that_are_killed() {
     .await;
     assert!(kept > 0);
 }
+
+#[tokio::test]
+async fn a_server_that_lost_its_data_is_set_up_again_and_positions_rise() {
+    let mut server = NatsServer::start().unwrap();
+    let queue = NatsQueue::connect(server.url()).await.unwrap();
+    let (alice, bob) = (Uid::from("alice"), Uid::from("bob"));
+    let before = add(&queue, &alice, [0, 1]).await.unwrap();
+    queue.ack(&alice, before[0], EPOCH).await.unwrap();
+    server.wipe().unwrap();
+    server.restart().unwrap();
+    // Whatever is first notices.
+    assert_eq!(until_ok("the queue", async || queue.len(&bob).await).await, 0);
+    let after = until_ok("the queue", async || add(&queue, &alice, [2]).await).await;
+    assert!(after[0] > before[1], "{after:?} {before:?}");
+    assert_eq!(ids(&queue, &alice).await, [2]);
+    queue.ack(&alice, after[0], EPOCH).await.unwrap();
+    assert_eq!(ids(&queue, &alice).await, [0; 0]);
+}

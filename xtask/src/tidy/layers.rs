@@ -33,6 +33,7 @@ pub(super) const TREE_RULES: &[TreeRule] = &[
         ],
     },
     TreeRule { package: "tok-tcp", features: "smol", banned: &["tokio"] },
+    TreeRule { package: "tok-tls", features: "", banned: &["tokio", "smol", "aws-lc"] },
 ];
 
 /// WebSocket on smol: hyper needs tokio's channels, and nothing else of tokio may come with them.

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use super::{super::QueueName, FlagError};
+use tok_cluster::NodeId;
+
+use super::{
+    super::{ClusterName, QueueName},
+    FlagError,
+};
 
 pub(super) fn invalid(flag: &'static str, value: String, rule: &dyn fmt::Display) -> FlagError {
     FlagError::Invalid { flag, value, rule: rule.to_string() }
@@ -42,6 +47,23 @@ pub(super) fn queue(flag: &'static str, value: String) -> Result<QueueName, Flag
         return Err(invalid(flag, value.clone(), &format!("expected {engine}:TARGET")));
     }
     named.ok_or_else(|| FlagError::Unserved(format!("--queue {engine}:TARGET")))
+}
+
+pub(super) fn cluster(flag: &'static str, value: String) -> Result<ClusterName, FlagError> {
+    let named = match value.split_once("://") {
+        Some(("nats", _)) => cfg!(feature = "nats").then(|| ClusterName::Nats(value)),
+        Some(("redis", _)) => cfg!(feature = "redis").then(|| ClusterName::Redis(value)),
+        // It may hold a password, so it is not repeated.
+        _ => return Err(invalid(flag, "that".to_owned(), &"expected nats://HOST:PORT or redis://HOST:PORT")),
+    };
+    named.ok_or_else(|| FlagError::Unserved("--cluster with this broker".to_owned()))
+}
+
+pub(super) fn node(flag: &'static str, value: String) -> Result<String, FlagError> {
+    match NodeId::new(&value, 0) {
+        Some(_) => Ok(value),
+        None => Err(invalid(flag, value, &"expected 1 to 64 of A-Z a-z 0-9 - _")),
+    }
 }
 
 pub(super) fn seconds(flag: &'static str, value: String) -> Result<Duration, FlagError> {

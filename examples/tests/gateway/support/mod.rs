@@ -3,9 +3,11 @@
 
 #[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
 mod flow;
+mod http;
 mod process;
 mod raw;
 mod tcp;
+mod tls;
 mod ws;
 
 use std::{ffi::OsString, future::Future, net::SocketAddr, path::PathBuf, thread, time::Duration};
@@ -17,9 +19,11 @@ use tokio::sync::oneshot;
 #[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
 pub(crate) use self::flow::{Portion, Seen, Sent};
 pub(crate) use self::{
+    http::{get, sample},
     process::Process,
     raw::{RawWs, frame, frame_head, request, status},
     tcp::Tcp,
+    tls::Certificate,
     ws::Ws,
 };
 
@@ -83,6 +87,10 @@ impl Gateway {
 
     pub(crate) fn tcp(&self) -> SocketAddr {
         self.addresses.tcp.unwrap()
+    }
+
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        self.addresses.metrics.unwrap()
     }
 
     pub(crate) fn unix(&self) -> PathBuf {

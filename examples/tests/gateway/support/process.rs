@@ -67,6 +67,10 @@ impl Process {
         self.address("tcp")
     }
 
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        self.address("metrics")
+    }
+
     fn address(&self, listener: &str) -> SocketAddr {
         let mut words = self.ready.split(' ');
         words.find_map(|word| word.strip_prefix(listener)?.strip_prefix('=')).unwrap().parse().unwrap()

@@ -72,13 +72,23 @@ impl Tcp {
 impl Tcp<UnixStream> {
     pub(crate) async fn unix(path: &Path, login: &str) -> Self {
         let stream = within("a connection", UnixStream::connect(path)).await.unwrap();
-        let mut client = Self { stream, confirms: false, buffer: Vec::new() };
-        client.log_in(login).await;
-        client
+        Self::over(stream, login).await
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Tcp<S> {
+    /// Logs in over this connection.
+    pub(crate) async fn over(stream: S, login: &str) -> Self {
+        let mut client = Self { stream, confirms: false, buffer: Vec::new() };
+        client.log_in(login).await;
+        client
+    }
+
+    /// The connection itself.
+    pub(crate) fn stream(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     async fn log_in(&mut self, login: &str) {
         self.confirms = login.contains("&confirm=1");
         self.send(login).await;

@@ -2,7 +2,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{self, Message, client::IntoClientRequest, http::Request},
@@ -11,8 +14,8 @@ use tokio_tungstenite::{
 use super::within;
 
 /// A client that speaks WebSocket, as its library does.
-pub(crate) struct Ws {
-    socket: WebSocketStream<TcpStream>,
+pub(crate) struct Ws<S = TcpStream> {
+    socket: WebSocketStream<S>,
 }
 
 impl Ws {
@@ -24,8 +27,7 @@ impl Ws {
     /// As [`login`](Self::login), and waits until it has taken effect.
     pub(crate) async fn settled(addr: SocketAddr, query: &str) -> Self {
         let mut client = Self::login(addr, query).await;
-        let answer = client.ask("N").await;
-        assert!(answer.starts_with("+users "), "{answer}");
+        client.settle().await;
         client
     }
 
@@ -37,11 +39,29 @@ impl Ws {
     pub(crate) async fn request(addr: SocketAddr, request: Request<()>) -> Result<Self, u16> {
         let stream = within("a connection", TcpStream::connect(addr)).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream, request).await
+    }
+
+    /// The process dies, for all that the server can see: what is unread is lost, and the connection is reset.
+    pub(crate) fn vanish(self) {
+        SockRef::from(self.socket.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
+    /// Asks over this connection; the error is the status that the server answers.
+    pub(crate) async fn over(stream: S, request: Request<()>) -> Result<Self, u16> {
         match within("the handshake", client_async(request, stream)).await {
             Ok((socket, _)) => Ok(Self { socket }),
             Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Waits until the login has taken effect.
+    pub(crate) async fn settle(&mut self) {
+        let answer = self.ask("N").await;
+        assert!(answer.starts_with("+users "), "{answer}");
     }
 
     pub(crate) async fn send(&mut self, text: impl Into<String>) {
@@ -96,10 +116,5 @@ impl Ws {
             }
         }
         (rest, code)
-    }
-
-    /// The process dies, for all that the server can see: what is unread is lost, and the connection is reset.
-    pub(crate) fn vanish(self) {
-        SockRef::from(self.socket.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }

@@ -69,9 +69,14 @@ async fn update<T>(
         let last = stored.as_ref().map_or(0, |stored| stored.seq);
         let (changed, result) = change(rows(stored.as_ref())?);
         let Some(changed) = changed else { return Ok((last, result)) };
-        // It says that there are none, and expires: whoever deletes it instead could delete what came meanwhile.
+        // It says that there are none, and expires: whoever deletes the rows instead could delete what came meanwhile.
         let seconds = changed.is_empty().then_some(MOMENT);
         if let Some(seq) = stream.put(subject.clone(), last, record::encode(&changed), seconds).await? {
+            if changed.is_empty() {
+                // What says "none" still counts as a user. It goes by its place, at which nothing else can be; if it
+                // stays, then for a moment.
+                let _ = stream.remove(seq).await;
+            }
             return Ok((seq, result));
         }
     }

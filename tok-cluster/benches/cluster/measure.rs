@@ -9,25 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use brokers::NatsServer;
+use crate::Broker;
 
 const TIME: Duration = Duration::from_secs(3);
 
-pub(crate) struct Measured {
-    pub(crate) server: NatsServer,
-    pid: String,
-}
-
-impl Measured {
-    pub(crate) fn start() -> Self {
-        let server = NatsServer::start().expect("a server");
-        let files = fs::read_dir(server.data_dir()).expect("its folder").flatten();
-        let mut names = files.filter_map(|file| file.file_name().into_string().ok());
-        let ports = names.find(|name| name.ends_with(".ports")).expect("its ports");
-        let pid = ports.trim_end_matches(".ports").rsplit('_').next().unwrap_or_default().to_owned();
-        Self { server, pid }
-    }
-
+impl Broker {
     /// Bytes in memory: this process's and the server's, where the system tells.
     pub(crate) fn memory(&self) -> [f64; 2] {
         ["self", &self.pid].map(|pid| {
@@ -55,7 +41,7 @@ impl Measured {
 }
 
 /// Has tasks do something again and again for a while; it is given a number that rises.
-pub(crate) async fn rate<F, R>(name: &str, tasks: usize, on: &Measured, work: F)
+pub(crate) async fn rate<F, R>(name: &str, tasks: usize, on: &Broker, work: F)
 where
     F: Fn(u64) -> R + Clone + Send + 'static,
     R: Future<Output = ()> + Send + 'static,

@@ -1,16 +1,21 @@
-//! `cargo bench -p tok-cluster --features nats`: what a cluster over one NATS server does, in about two minutes. Both
-//! nodes and their users are in this process, the server is one of its own; both run on the same cores.
+//! `cargo bench -p tok-cluster --features nats,redis`: what a cluster over one server does, in about two minutes for each
+//! kind. Both nodes and their users are in this process, the server is one of its own; both run on the same cores.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a real clock is what it is about")]
+#![allow(dead_code, unused_imports, reason = "without features there is nothing to measure")]
 
 mod measure;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "redis")]
+mod redis;
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use measure::{Measured, rate};
-use tok_cluster::{Bus, BusState, Cluster, Cursor, Inbound, NatsBroker, NodeId, Registry};
+use futures_util::{StreamExt, future::BoxFuture};
+use measure::rate;
+use tok_cluster::{Bus, BusState, Cluster, Cursor, Inbound, NodeId, Registry};
 use tok_core::{
     Actor, Device, Hub, Message, Session, Uid, async_trait,
     relay::Claim,
@@ -24,10 +29,38 @@ const USERS: u64 = 100_000;
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        frames().await;
-        deliveries().await;
-        registry().await;
+        #[cfg(feature = "nats")]
+        measure("NATS", nats::start, async |broker| nats::bare(broker).await).await;
+        #[cfg(feature = "redis")]
+        measure("Redis", redis::start, async |broker| redis::bare(broker).await).await;
     });
+}
+
+/// A server, and how a node connects to it.
+struct Broker {
+    /// It ends with this.
+    server: Box<dyn Any>,
+    url: String,
+    pid: String,
+    connect: fn(String) -> BoxFuture<'static, Node>,
+}
+
+type Node = (Arc<dyn Registry>, Arc<dyn Bus>);
+
+impl Broker {
+    async fn node(&self) -> Node {
+        (self.connect)(self.url.clone()).await
+    }
+}
+
+async fn measure(name: &str, start: fn() -> Broker, bare: impl AsyncFn(&Broker)) {
+    println!("{name}\n");
+    let on = start();
+    println!("a request of {BYTES} bytes and its answer");
+    bare(&on).await;
+    frames(&on).await;
+    deliveries(&start()).await;
+    registry(&start()).await;
 }
 
 struct Echo;
@@ -42,42 +75,15 @@ impl Inbound for Echo {
     fn state(&self, _: BusState) {}
 }
 
-/// Requests that are answered at once: the client's own, and the bus's.
-async fn frames() {
-    let on = Measured::start();
-    println!("a request of {BYTES} bytes and its answer");
-    let client = async_nats::connect(on.server.url()).await.expect("a server");
-    let mut echo = client.subscribe("echo").await.expect("a subscription");
-    let answering = async_nats::connect(on.server.url()).await.expect("a server");
-    tokio::spawn({
-        let answering = answering.clone();
-        async move {
-            while let Some(message) = echo.next().await {
-                if let Some(reply) = message.reply {
-                    let _ = answering.publish(reply, message.payload.slice(..8)).await;
-                }
-            }
-        }
-    });
-    for tasks in [1, 64, 256] {
-        let asking = answering.clone();
-        rate(&format!("bare client, {tasks:3} at once"), tasks, &on, move |_| {
-            let asking = asking.clone();
-            async move {
-                asking.request("echo", vec![7; BYTES].into()).await.expect("an answer");
-            }
-        })
-        .await;
-    }
-    let broker = || NatsBroker::builder(on.server.url()).connect();
-    let (a, b) = (broker().await.expect("a broker"), broker().await.expect("a broker"));
+/// Requests that are answered at once.
+async fn frames(on: &Broker) {
     let to = NodeId::new("b", 1).expect("a name");
-    let listening = b.bus();
+    let (_, listening) = on.node().await;
     listening.open(&to, Arc::new(Echo)).await.expect("a subscription");
-    let bus = Arc::new(a.bus());
+    let (_, bus) = on.node().await;
     for tasks in [1, 64, 256] {
         let (bus, to) = (Arc::clone(&bus), to.clone());
-        rate(&format!("bus, {tasks:11} at once"), tasks, &on, move |_| {
+        rate(&format!("bus, {tasks:11} at once"), tasks, on, move |_| {
             let (bus, to) = (Arc::clone(&bus), to.clone());
             async move {
                 bus.request(&to, vec![7; BYTES].into(), Duration::from_secs(10)).await.expect("an answer");
@@ -95,9 +101,9 @@ impl Actor for Silent {
     async fn on_receive(&self, _: &Session, _: Message) {}
 }
 
-async fn node(url: &str, name: &str) -> (Hub, Cluster) {
-    let broker = NatsBroker::builder(url).connect().await.expect("a broker");
-    let cluster = Cluster::builder(broker.registry(), broker.bus()).node(name).runtime(Tokio);
+async fn node(on: &Broker, name: &str) -> (Hub, Cluster) {
+    let (registry, bus) = on.node().await;
+    let cluster = Cluster::builder(registry, bus).node(name).runtime(Tokio);
     let cluster = cluster.max_in_flight(100_000).build().expect("a cluster");
     let hub = Hub::builder(Silent).runtime(Tokio).relay(cluster.clone()).build().expect("a hub");
     cluster.joined(Duration::from_secs(30)).await.expect("to join");
@@ -109,12 +115,11 @@ async fn read(mut peer: MemoryPeer) {
 }
 
 /// `Hub::send` to users on the same node, and on another.
-async fn deliveries() {
+async fn deliveries(on: &Broker) {
     const SESSIONS: u64 = 256;
-    let on = Measured::start();
     println!("Hub::send of {BYTES} bytes to one of {SESSIONS} users");
-    let (here, _cluster) = node(&on.server.url(), "a").await;
-    let (there, _cluster) = node(&on.server.url(), "b").await;
+    let (here, _cluster) = node(on, "a").await;
+    let (there, _cluster) = node(on, "b").await;
     for user in 0..SESSIONS {
         let (transport, peer) = memory_pair(1 << 20, true);
         tokio::spawn(there.serve(Device::new(user), transport));
@@ -126,7 +131,7 @@ async fn deliveries() {
     for (name, hub) in [("the same node", &there), ("another node", &here)] {
         for tasks in [1, 64, 256] {
             let hub = hub.clone();
-            rate(&format!("{name}, {tasks:3} at once"), tasks, &on, move |number| {
+            rate(&format!("{name}, {tasks:3} at once"), tasks, on, move |number| {
                 let hub = hub.clone();
                 async move {
                     let receipt = hub.send(number % SESSIONS, vec![7; BYTES]).await.expect("to be sent");
@@ -140,16 +145,14 @@ async fn deliveries() {
 }
 
 /// Rows of users who log in, are looked up, are listed, and log out.
-async fn registry() {
-    let on = Measured::start();
+async fn registry(on: &Broker) {
     println!("the registry");
-    let broker = NatsBroker::builder(on.server.url()).connect().await.expect("a broker");
-    let registry = Arc::new(broker.registry());
+    let (registry, _) = on.node().await;
     let node = NodeId::new("a", 1).expect("a name");
     let user = |number: u64| Uid::from(format!("user-{number:06}"));
     for tasks in [1, 64, 256] {
         let (registry, node) = (Arc::clone(&registry), node.clone());
-        rate(&format!("claim, {tasks:3} at once"), tasks, &on, move |number| {
+        rate(&format!("claim, {tasks:3} at once"), tasks, on, move |number| {
             let (registry, node) = (Arc::clone(&registry), node.clone());
             async move {
                 let claim = Claim { uid: user(number % USERS), class: Some(String::new()) };
@@ -173,7 +176,7 @@ async fn registry() {
     drop(claimed);
     for tasks in [1, 256] {
         let registry = Arc::clone(&registry);
-        rate(&format!("lookup, {tasks:2} at once"), tasks, &on, move |number| {
+        rate(&format!("lookup, {tasks:2} at once"), tasks, on, move |number| {
             let registry = Arc::clone(&registry);
             async move {
                 registry.lookup(&Uid::from(format!("more-{:06}", number % USERS))).await.expect("a lookup");
@@ -203,4 +206,5 @@ async fn registry() {
     });
     futures_util::stream::iter(released).buffer_unordered(256).collect::<Vec<_>>().await;
     println!("  {:.0} releases a second, 256 at once", count as f64 / start.elapsed().as_secs_f64());
+    println!();
 }

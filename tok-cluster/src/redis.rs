@@ -41,9 +41,9 @@ use self::{link::Link, names::Names, scripts::Scripts};
 ///
 /// # What it relies on
 /// One server that decides: a primary, by itself or with replicas. Its data may get lost, also the last moments of it, as
-/// in a failover: nodes put their rows back when they find their lease gone, and epochs, which are at least the server's
-/// time in microseconds, rise as long as its clock does not step back behind them. Until nodes that still reach an old
-/// primary notice, it can give epochs of its own.
+/// in a failover: nodes put their rows back when they find their lease gone, and after every loss of their subscription.
+/// Epochs are at least the server's time in microseconds, so that they rise as long as its clock does not step back behind
+/// them. An old primary that is cut off gives epochs of its own to nodes that still reach it.
 ///
 /// Frames are carried by publish and subscribe: at most once, and only to who is connected. A subscription counts when a
 /// message that was published on the other connection has come back on it. A subscriber that is too slow is cut off by the

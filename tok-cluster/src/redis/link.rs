@@ -149,9 +149,10 @@ impl Link {
             Err(error) => Err(Failure::Connect(error)),
             Ok(Connection { redis, clock: (server, at), answered, .. }) => {
                 waiting.answered = Some((answered.load(Ordering::Relaxed), Arc::clone(&answered)));
-                let left = (waiting.since + self.timeout).saturating_duration_since(at);
-                let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
-                let deadline = server.saturating_add(left);
+                let since = waiting.since;
+                let left = self.timeout.saturating_sub(at.saturating_duration_since(since));
+                let left = left.saturating_add(since.saturating_duration_since(at));
+                let deadline = server.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
                 let result = operation(Request { redis, deadline }).await;
                 answered.fetch_add(1, Ordering::Relaxed);
                 result.map_err(Failure::Redis)

@@ -103,6 +103,23 @@ async fn the_password_is_used_and_not_told() {
 }
 
 #[tokio::test]
+async fn whatever_is_large_works() {
+    let broker = builder().timeout(Duration::MAX).max_in_flight(usize::MAX).max_frame(16 * 1024 * 1024);
+    let broker = broker.connect().await.unwrap();
+    let (registry, bus, me) = (broker.registry(), broker.bus(), node("a"));
+    registry.beat(&me, Duration::MAX).await.unwrap();
+    assert!(registry.beat(&me, Duration::MAX).await.unwrap());
+    assert!(registry.nodes().await.unwrap()[0].left > Duration::from_secs(60 * 365 * 24 * 60 * 60));
+    registry.claim(&claim("alice", None), &me).await.unwrap();
+    assert_eq!(registry.page(tok_cluster::Cursor::START, usize::MAX).await.unwrap().rows.len(), 1);
+    registry.leave(&me).await.unwrap();
+    assert!(!registry.reap(&me, usize::MAX).await.unwrap());
+    bus.open(&me, crate::support::Ear::new()).await.unwrap();
+    let largest = bytes::Bytes::from(vec![b'x'; bus.max_frame()]);
+    assert!(bus.request(&me, largest.clone(), Duration::MAX).await.unwrap() == largest);
+}
+
+#[tokio::test]
 async fn as_much_as_was_set_is_under_way() {
     let broker = builder().max_in_flight(2).connect().await.unwrap();
     let bus = broker.bus();

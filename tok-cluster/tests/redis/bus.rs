@@ -197,7 +197,7 @@ async fn a_subscription_that_died_in_silence_is_made_anew_by_open() {
     let proxy = Proxy::start(SERVER.addr()).unwrap();
     let name = prefix();
     let through = RedisBroker::builder(format!("redis://{}", proxy.addr())).prefix(&name).timeout(2 * SHORT);
-    let bus = through.connect().await.unwrap().bus();
+    let bus = until_ok("connect", async || through.clone().connect().await).await.bus();
     let other =
         RedisBroker::builder(SERVER.url()).prefix(&name).timeout(PATIENCE).connect().await.unwrap().bus();
     let ear = Ear::new();
@@ -223,8 +223,9 @@ async fn a_bus_that_is_dropped_is_gone() {
     let ear = open(&bus, "a").await;
     drop(bus);
     let other = broker.bus();
+    // What is asked before the server has noticed is not answered.
     until("nobody is there", async || {
-        let asked = other.request(&node("a"), "hello".into(), PATIENCE).await;
+        let asked = other.request(&node("a"), "hello".into(), SHORT).await;
         matches!(asked, Err(BusError::NoResponders))
     })
     .await;

@@ -16,7 +16,9 @@ use crate::support::{PATIENCE, SERVER, ask, prefix, soon, until, until_ok};
 const HOUR: Duration = Duration::from_secs(3600);
 /// Short, so that what happens each beat happens soon.
 const BEAT: Duration = Duration::from_millis(200);
-const REQUEST: Duration = Duration::from_secs(1);
+/// The request timeout where something falls silent, and where nothing does.
+const SOON: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(10);
 
 /// Answers what it gets, and joins a room.
 struct Echo;
@@ -39,11 +41,12 @@ struct Nodes {
     broker: RedisBroker,
     queue: Arc<ReferenceQueue>,
     prefix: String,
+    request_timeout: Duration,
 }
 
 impl Nodes {
     /// No node yet, on this server.
-    async fn on(server: &RedisServer) -> Self {
+    async fn on(server: &RedisServer, request_timeout: Duration) -> Self {
         let caps = Caps { durable: false, shared: true, max_messages: 10_000, max_bytes: 1 << 24 };
         let prefix = prefix();
         let broker = RedisBroker::builder(server.url()).prefix(&prefix).timeout(PATIENCE);
@@ -52,12 +55,13 @@ impl Nodes {
             broker: broker.connect().await.unwrap(),
             queue: Arc::new(ReferenceQueue::with_caps(caps)),
             prefix,
+            request_timeout,
         }
     }
 
     /// Three nodes that see each other.
     async fn three(server: &RedisServer) -> Self {
-        let mut nodes = Self::on(server).await;
+        let mut nodes = Self::on(server, LATE).await;
         for _ in 0..3 {
             nodes.add(server.url()).await;
         }
@@ -67,13 +71,14 @@ impl Nodes {
 
     /// One more node, which reaches the server at this address.
     async fn add(&mut self, url: String) {
-        let broker = RedisBroker::builder(url).prefix(&self.prefix).timeout(REQUEST).connect().await.unwrap();
+        let builder = RedisBroker::builder(url).prefix(&self.prefix).timeout(self.request_timeout);
+        let broker = until_ok("connect", async || builder.clone().connect().await).await;
         let cluster = Cluster::builder(broker.registry(), broker.bus())
             .node(format!("node-{}", self.nodes.len()))
             .runtime(Tokio)
             .beat(BEAT)
-            .lease(4 * REQUEST)
-            .request_timeout(REQUEST)
+            .lease(4 * self.request_timeout)
+            .request_timeout(self.request_timeout)
             .build()
             .unwrap();
         let hub = Hub::builder(Echo).runtime(Tokio).queue(Arc::clone(&self.queue));
@@ -309,7 +314,7 @@ async fn a_server_that_was_killed_comes_back_with_and_without_its_data() {
 async fn a_node_that_went_deaf_hears_again() {
     let server = RedisServer::start().unwrap();
     let proxy = Proxy::start(server.addr()).unwrap();
-    let mut nodes = Nodes::on(&server).await;
+    let mut nodes = Nodes::on(&server, SOON).await;
     nodes.add(format!("redis://{}", proxy.addr())).await;
     nodes.add(server.url()).await;
     nodes.see_each_other().await;
@@ -327,7 +332,7 @@ async fn a_node_that_went_deaf_hears_again() {
 async fn what_a_dead_node_left_is_removed() {
     let server = RedisServer::start().unwrap();
     let proxy = Proxy::start(server.addr()).unwrap();
-    let mut nodes = Nodes::on(&server).await;
+    let mut nodes = Nodes::on(&server, SOON).await;
     nodes.add(server.url()).await;
     nodes.add(format!("redis://{}", proxy.addr())).await;
     nodes.see_each_other().await;

@@ -38,7 +38,7 @@ pub(crate) async fn bare(on: &Broker) {
             let mut connection = connection.clone();
             async move {
                 let mut command = ::redis::cmd("PUBLISH");
-                command.arg("nobody").arg(&[7; BYTES]);
+                command.arg("nobody").arg(&[7_u8; BYTES][..]);
                 let heard: u64 = command.query_async(&mut connection).await.expect("an answer");
                 assert_eq!(heard, 0);
             }

@@ -9,9 +9,14 @@
 -- stay below 2^53, up to where Lua's are exact.
 local ROOT = KEYS[1]
 
+-- It stands still while a script runs.
+local now
 local function clock()
-    local time = redis.call('TIME')
-    return time[1] * 1000000 + time[2]
+    if not now then
+        local time = redis.call('TIME')
+        now = time[1] * 1000000 + time[2]
+    end
+    return now
 end
 
 local function digits(number) return string.format('%.0f', number) end

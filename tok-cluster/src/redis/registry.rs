@@ -16,8 +16,10 @@ use crate::{Claimed, Cursor, Lease, NodeId, Page, Registry, RegistryError, Resto
 /// Users of one page, and rows of one round of [`reap`](Registry::reap): what the server does in one step is bounded.
 const MAX_STEP: usize = 1000;
 
-/// Numbers of Lua's are exact up to here: no claim gives a higher epoch, and leases are no longer, in microseconds.
+/// Numbers of Lua's are exact up to here. What is restored lies far below, so that epochs have room to rise: claims reach
+/// that limit in the year 2112. Leases are in microseconds too.
 const MAX_NUMBER: u64 = (1 << 53) - 1;
+const MAX_RESTORED: u64 = 1 << 52;
 const MAX_LEASE: u64 = 1 << 51;
 
 /// A connection to the table of sessions on a Redis server; see [`RedisBroker`](super::RedisBroker).
@@ -101,10 +103,10 @@ impl Registry for RedisRegistry {
         Ok(Claimed { epoch: Epoch::new(epoch), others: rows(&claim.uid, &others)? })
     }
 
-    /// An epoch of 2^53 or more, which no claim has given, is refused.
+    /// An epoch above 2^52, which no claim has given, is refused.
     async fn restore(&self, row: &SessionRow) -> Result<Restored, RegistryError> {
         let epoch = row.epoch.get();
-        if epoch >= MAX_NUMBER {
+        if epoch > MAX_RESTORED {
             return Err(RegistryError::Unavailable(format!("no claim has given the epoch {epoch}").into()));
         }
         let entry = names::row(&row.node, row.class.as_deref());

@@ -71,15 +71,20 @@ async fn a_table_that_was_lost_comes_back_and_epochs_rise() {
 #[tokio::test]
 async fn any_epoch_is_answered() {
     let (registry, me, uid) = (broker().await.registry(), node("a"), Uid::from("alice"));
-    for epoch in [(1 << 53) - 1, 1 << 53, u64::MAX].map(Epoch::new) {
+    for epoch in [(1 << 52) + 1, 1 << 53, u64::MAX].map(Epoch::new) {
         let row = SessionRow { uid: uid.clone(), node: me.clone(), class: None, epoch };
         assert!(matches!(registry.restore(&row).await, Err(RegistryError::Unavailable(_))), "{epoch:?}");
         assert!(!registry.release(&uid, epoch).await.unwrap());
     }
     let first = registry.claim(&claim("alice", None), &me).await.unwrap().epoch;
-    let row =
-        SessionRow { uid: uid.clone(), node: me.clone(), class: None, epoch: Epoch::new((1 << 53) - 3) };
+    let row = SessionRow { uid: uid.clone(), node: me.clone(), class: None, epoch: Epoch::new(1 << 52) };
     assert!(registry.restore(&row).await.unwrap().added);
+    let mut last = row.epoch;
+    for _ in 0..5 {
+        let epoch = registry.claim(&claim("alice", None), &me).await.unwrap().epoch;
+        assert!(epoch > last, "{epoch:?} after {last:?}");
+        last = epoch;
+    }
     assert!(registry.release(&uid, row.epoch).await.unwrap() && registry.release(&uid, first).await.unwrap());
     assert_eq!(registry.page(Cursor::new(u64::MAX), 10).await.unwrap().rows, []);
 }

@@ -36,14 +36,15 @@ pub struct Proxy {
     state: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    server: SocketAddr,
     cut: bool,
     closed: bool,
     hold_to_server: bool,
@@ -63,10 +64,21 @@ impl Proxy {
     pub fn start(server: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
         let addr = listener.local_addr().context("a listener without an address")?;
-        let state = Arc::new(Shared::default());
+        let state = State {
+            server,
+            cut: false,
+            closed: false,
+            hold_to_server: false,
+            hold_to_client: false,
+            delay: Duration::ZERO,
+            streams: Vec::new(),
+            connections: 0,
+            lost: 0,
+        };
+        let state = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         thread::spawn({
             let state = Arc::clone(&state);
-            move || accept(&listener, server, &state)
+            move || accept(&listener, &state)
         });
         Ok(Self { addr, state })
     }
@@ -91,6 +103,11 @@ impl Proxy {
     pub fn lose(&self) {
         let mut state = self.state.lock();
         state.lost = state.connections;
+    }
+
+    /// New connections go to another server, as after a failover to it; those that there are stay where they are.
+    pub fn redirect(&self, server: SocketAddr) {
+        self.state.lock().server = server;
     }
 
     /// Lets what goes either way wait this long.
@@ -156,9 +173,13 @@ impl State {
     }
 }
 
-fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     while let Ok((client, _)) = listener.accept() {
-        if shared.lock().closed {
+        let (closed, server) = {
+            let state = shared.lock();
+            (state.closed, state.server)
+        };
+        if closed {
             return;
         }
         // A server that is down refuses; dropping the client's connection tells it so.

@@ -112,7 +112,7 @@ fn a_wrong_setting_is_an_error_with_what_the_server_said() {
 }
 
 #[test]
-fn a_proxy_holds_cuts_and_heals() {
+fn a_proxy_holds_cuts_heals_loses_and_redirects() {
     let server = RedisServer::start().unwrap();
     let proxy = Proxy::start(server.addr()).unwrap();
     let mut stream = connect(proxy.addr());
@@ -148,6 +148,14 @@ fn a_proxy_holds_cuts_and_heals() {
     proxy.delay(Duration::from_millis(1));
     assert_eq!(ask(&mut connect(proxy.addr()), "PING"), "+PONG");
     assert!(is_silent(&mut lost));
+
+    let other = RedisServer::start().unwrap();
+    assert_eq!(ask(&mut connect(other.addr()), "SET other 1"), "+OK");
+    let mut before = connect(proxy.addr());
+    assert_eq!(ask(&mut before, "EXISTS other"), ":0");
+    proxy.redirect(other.addr());
+    assert_eq!(ask(&mut connect(proxy.addr()), "EXISTS other"), ":1");
+    assert_eq!(ask(&mut before, "EXISTS other"), ":0");
 }
 
 #[test]

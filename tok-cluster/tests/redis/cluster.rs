@@ -327,6 +327,41 @@ async fn a_node_that_went_deaf_hears_again() {
     nodes.shut_down().await;
 }
 
+/// The primary becomes a replica, and its replica the primary, to which the nodes' address leads from then on. Nobody ends
+/// their connections to the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_follow_the_primary() {
+    let [old, new] = [(); 2].map(|()| RedisServer::start().unwrap());
+    let of = |server: &RedisServer| format!("REPLICAOF {} {}", server.addr().ip(), server.addr().port());
+    let () = ask(&new, &of(&old)).await;
+    let proxy = Proxy::start(old.addr()).unwrap();
+    let mut nodes = Nodes::on(&old, SOON).await;
+    for _ in 0..3 {
+        nodes.add(format!("redis://{}", proxy.addr())).await;
+    }
+    nodes.see_each_other().await;
+    let mut alice = nodes.user(0, "alice").await;
+    nodes.reach(1, "alice", "before").await;
+    read_to(&mut alice, "before").await;
+    let before = nodes.epoch("alice").await;
+
+    proxy.redirect(new.addr());
+    let () = ask(&new, "REPLICAOF NO ONE").await;
+    let () = ask(&old, &of(&new)).await;
+    for node in [1, 2] {
+        nodes.reach(node, "alice", "after").await;
+        read_to(&mut alice, "after").await;
+    }
+    let registry = RedisBroker::builder(new.url()).prefix(&nodes.prefix).timeout(PATIENCE);
+    nodes.broker = registry.connect().await.unwrap();
+    assert_eq!(nodes.epoch("alice").await, before);
+    let _again = nodes.user(2, "alice").await;
+    assert!(nodes.epoch("alice").await > before);
+    assert_eq!(ended(&mut alice).await, CloseReason::Sso);
+    nodes.healthy(true).await;
+    nodes.shut_down().await;
+}
+
 /// A node whose process ended in a moment: its users are gone when its lease is over, and its rows are removed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_node_left_is_removed() {

@@ -26,7 +26,8 @@ use crate::{Bus, BusError, BusState, Inbound, NodeId, sync::Mutex};
 /// A connection to a [`NatsBroker`](super::NatsBroker) that carries frames. Each run of a node has a subject, and all have
 /// one more together; there is none per user.
 ///
-/// A frame that was handed over in the moment in which the connection broke, and failed, can be passed on when it is back.
+/// What is not written when the connection is lost fails. The client passes up to 256 frames of it on all the same when it
+/// is back: those that it had taken, if the network took nothing any more.
 pub struct NatsBus {
     link: Arc<Link>,
     prefix: String,

@@ -4,11 +4,14 @@
 //! (<https://github.com/nats-io/nats.rs/issues/1617>), and lets requests wait for their timeout when the connection is
 //! already lost.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use async_nats::{Client, Event, HeaderMap, Message, ServerAddr, Subject, Subscriber, connection::State};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{
+    StreamExt,
+    future::{Either, select},
+};
 use tok_core::error::BoxError;
 use tokio::{
     sync::{oneshot, watch},
@@ -145,7 +148,7 @@ impl Link {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<Message, Failure> {
-        let (done, answered) = oneshot::channel();
+        let (done, mut answered) = oneshot::channel();
         let registered = self.waiting.register(done);
         // The client would keep it until it is connected again.
         if !self.is_up() {
@@ -153,11 +156,19 @@ impl Link {
         }
         let inbox = Arc::clone(&self.inbox.lock().subject);
         let (to, reply) = (subject.clone(), format!("{inbox}.{}", registered.number));
-        let sent = match headers {
-            Some(headers) => self.client.publish_with_reply_and_headers(to, reply, headers, payload).await,
-            None => self.client.publish_with_reply(to, reply, payload).await,
-        };
-        sent.map_err(|error| Failure::Client(error.into()))?;
+        let send = pin!(async {
+            match headers {
+                Some(headers) => {
+                    self.client.publish_with_reply_and_headers(to, reply, headers, payload).await
+                }
+                None => self.client.publish_with_reply(to, reply, payload).await,
+            }
+        });
+        // What the client has no room for fails with the connection, and is not sent over the next.
+        match select(send, &mut answered).await {
+            Either::Left((sent, _)) => sent.map_err(|error| Failure::Client(error.into()))?,
+            Either::Right(_) => return Err(Failure::Disconnected),
+        }
         let answer = answered.await.map_err(|_| Failure::Disconnected)?;
         if answer.status.is_some_and(|status| u16::from(status) == NO_RESPONDERS) {
             return Err(Failure::NoResponders(subject));

@@ -120,6 +120,30 @@ async fn a_connection_that_is_cut_is_told_and_comes_back() {
     soon("a is there", ask(&bus, "a", "hello")).await.unwrap();
 }
 
+/// More than the network and the client hold: what was not written yet fails as well, and at once.
+#[tokio::test]
+async fn what_waits_to_be_written_fails_with_the_connection() {
+    let proxy = Proxy::start(SERVER.addr()).unwrap();
+    let url = format!("nats://{}", proxy.addr());
+    let broker = NatsBroker::builder(url).prefix(prefix()).connect().await.unwrap();
+    let (bus, ear) = open(&broker, "a").await;
+    proxy.hold(Direction::ToServer);
+    let frame = bytes::Bytes::from(vec![0; 512 * 1024]);
+    let to = node("a");
+    let asked = join_all((0..1000).map(|_| bus.request(&to, frame.clone(), PATIENCE * 2)));
+    let cutting = async {
+        tokio::task::yield_now().await;
+        proxy.cut();
+    };
+    let (results, ()) = soon("all fail", join(asked, cutting)).await;
+    assert!(results.iter().all(|result| matches!(result, Err(BusError::Disconnected))));
+    proxy.heal();
+    until("it is told", async || ear.states() == [BusState::Down, BusState::Gap]).await;
+    ask(&bus, "a", "hello").await.unwrap();
+    // What the client had taken it may send now.
+    assert!(ear.requests() < 300, "{} requests arrived late", ear.requests());
+}
+
 /// The server forgets the subscription, and the client does not know: its user was forbidden it for a moment.
 #[tokio::test]
 async fn a_subscription_that_died_silently_is_made_anew_by_opening_again() {

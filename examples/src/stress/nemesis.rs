@@ -56,7 +56,8 @@ async fn happens(
             world.count(|stats| &mut stats.drains);
             world.goes_down();
             let took = gateway.drain().await?;
-            world.drained(took);
+            let cut_off = gateway.cut_off().ok_or("it ended without a word about its drain")?;
+            world.drained(took, cut_off);
             restart(world, gateway).await?;
         }
         Trouble::KillInDrain(millis) => {

@@ -126,6 +126,11 @@ impl Gateway {
         said.lines().filter(|line| line.contains("panicked at")).map(str::to_owned).collect()
     }
 
+    /// After a drain: how many sessions it had to cut off.
+    pub(super) fn cut_off(&self) -> Option<usize> {
+        self.last_words().rsplit_once("cut off ")?.1.parse().ok()
+    }
+
     fn last_words(&self) -> String {
         let said = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&said).lines().last().unwrap_or("it said nothing").to_owned()

@@ -76,6 +76,12 @@ impl Report {
         self.failing.push(text);
     }
 
+    /// Something stayed that belongs to no round.
+    pub(super) fn leak(&mut self, text: String) {
+        self.counts.leaks += 1;
+        self.failing.push(text);
+    }
+
     pub(super) fn drained(&mut self, took: Duration) {
         self.stats.longest_drain = self.stats.longest_drain.max(took);
     }
@@ -91,8 +97,7 @@ impl Report {
             "{setup:<36}  {kib:+.0} KiB a minute over {seconds:.0} s ({samples} samples), {mib:.1} MiB at the end"
         ));
         if seconds >= LONG_ENOUGH && bytes_a_minute > MAX_SLOPE {
-            self.counts.leaks += 1;
-            self.failing.push(format!("{setup}: memory grows by {kib:.0} KiB a minute"));
+            self.leak(format!("{setup}: memory grows by {kib:.0} KiB a minute"));
         }
     }
 

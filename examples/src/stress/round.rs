@@ -95,6 +95,7 @@ async fn phases(
     for violation in world.ledger.borrow().finish() {
         world.broken(&violation);
     }
+    world.check_goodbyes();
     let mut watch = Watch::log_in(gateway.addresses.tcp, &watcher).await?;
     if let Err(error) = watch.is_alone().await {
         world.leak(error);

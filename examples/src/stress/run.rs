@@ -32,6 +32,7 @@ pub async fn run(config: &Config) -> io::Result<bool> {
         offered: Setup::all(),
     };
     run.start_brokers()?;
+    run.begin = Instant::now();
     let limit = Duration::from_secs(config.seconds);
     let mut turn = 0;
     while turn == 0 || run.begin.elapsed() < limit {
@@ -131,7 +132,13 @@ impl Run<'_> {
         let mut gateway = self.start(&plan, &name).await?;
         let mut outcome = self.play(plan, &mut gateway).await?;
         match gateway.drain().await {
-            Ok(took) => outcome.stats.longest_drain = outcome.stats.longest_drain.max(took),
+            Ok(took) => {
+                outcome.stats.longest_drain = outcome.stats.longest_drain.max(took);
+                // All have left.
+                if gateway.cut_off() != Some(0) {
+                    outcome.failures.leak(format!("its last drain cut off {:?} sessions", gateway.cut_off()));
+                }
+            }
             Err(error) => outcome.failures.other(error),
         }
         if outcome.failures.counts.total() == 0 {
@@ -177,7 +184,15 @@ impl Run<'_> {
     async fn stop(&mut self) {
         for (queue, mut resident) in std::mem::take(&mut self.residents) {
             match resident.gateway.drain().await {
-                Ok(took) => self.report.drained(took),
+                Ok(took) => {
+                    self.report.drained(took);
+                    if resident.gateway.cut_off() != Some(0) {
+                        let cut_off = resident.gateway.cut_off();
+                        self.report.leak(format!(
+                            "the resident gateway, {queue}: its drain cut off {cut_off:?} sessions"
+                        ));
+                    }
+                }
                 Err(error) => self.report.fail(format!("the resident gateway, {queue}: {error}")),
             }
             self.report.memory(resident.setup, &resident.memory);

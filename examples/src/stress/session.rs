@@ -62,6 +62,8 @@ pub(super) struct Session {
     /// Rooms that it is in as far as answers tell, as they stand in these, with the space behind.
     rooms: BTreeSet<String>,
     goodbye: Option<String>,
+    /// Its login has taken effect.
+    is_live: bool,
     /// Its goodbye may be `sso`.
     pub(super) may_be_displaced: bool,
     pub(super) is_slow: bool,
@@ -91,6 +93,7 @@ impl Session {
             answers: VecDeque::new(),
             rooms: BTreeSet::new(),
             goodbye: None,
+            is_live: false,
             may_be_displaced: false,
             is_slow: false,
         }
@@ -135,30 +138,46 @@ impl Session {
 
     /// Waits until all fences and answers are there.
     pub(super) async fn settle(&mut self) -> Result<(), End> {
-        while !self.is_settled() {
-            self.next().await?;
+        let settling = async {
+            while !self.is_settled() {
+                self.next().await?;
+            }
+            Ok(())
+        };
+        match guarded(settling).await {
+            Some(result) => result,
+            None => Err(self.is_stuck("hears, but not what is due")),
         }
-        Ok(())
     }
 
     /// Waits for the end.
     pub(super) async fn ended(&mut self) -> End {
-        loop {
-            if let Err(end) = self.next().await {
-                return end;
+        let ending = async {
+            loop {
+                if let Err(end) = self.next().await {
+                    return end;
+                }
             }
+        };
+        match guarded(ending).await {
+            Some(end) => end,
+            None => self.is_stuck("is not ended"),
         }
+    }
+
+    fn is_stuck(&mut self, how: &str) -> End {
+        let (fences, answers) = (self.fences.len(), &self.answers);
+        self.world.fail(format!(
+            "{self} {how} in {} s; {fences} fences and {answers:?} are missing",
+            GUARD.as_secs()
+        ));
+        End { goodbye: self.goodbye.take(), code: None, stuck: true, error: None }
     }
 
     /// Takes the next thing that comes. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<(), End> {
         let Some(incoming) = guarded(self.link.next()).await else {
-            let (fences, answers) = (self.fences.len(), &self.answers);
-            self.world.fail(format!(
-                "{self} heard nothing for {} s; {fences} fences and {answers:?} are missing",
-                GUARD.as_secs()
-            ));
-            return Err(End { goodbye: self.goodbye.take(), code: None, stuck: true, error: None });
+            return Err(self.is_stuck("hears nothing"));
         };
         match incoming {
             Ok(Incoming::Message(message)) => self.message(&message),
@@ -216,6 +235,7 @@ impl Session {
                 self.world.fail(format!("{self} was told `{line}`"));
             }
         } else {
+            self.is_live = true;
             let expected = self.answers.pop_front().unwrap_or_default();
             if expected.is_empty() || !line.starts_with(&expected) {
                 self.world.fail(format!("{self} was answered `{line}` where `{expected}` was due"));
@@ -294,7 +314,14 @@ impl Session {
 
     /// A goodbye that was not asked for has to have its reason.
     pub(super) fn judge(&self, end: &End) {
-        if end.stuck || self.world.was_disturbed(self.generation) {
+        if end.stuck {
+            return;
+        }
+        if self.world.was_disturbed(self.generation) {
+            // Who reads slowly may be cut off before the goodbye comes to it.
+            if self.is_live && end.goodbye.is_none() && !self.is_slow {
+                self.world.ends_unannounced(self.generation, self.to_string());
+            }
             return;
         }
         self.ends(match end.goodbye.as_deref() {
@@ -344,7 +371,7 @@ impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, uid, transport, .. } = self;
         let fate = if self.may_be_displaced { ", displaced" } else { "" };
-        let is_live = if self.next > 0 || self.answers.is_empty() { "" } else { ", just logged in" };
-        write!(f, "session {id} ({uid:?}, {transport:?}{fate}{is_live})")
+        let login = if self.is_live { "" } else { ", logging in" };
+        write!(f, "session {id} ({uid:?}, {transport:?}{fate}{login})")
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     net::SocketAddr,
     ops::AddAssign,
     pin::pin,
@@ -163,6 +164,12 @@ impl Failures {
         self.tell(text);
     }
 
+    /// Something stayed when all had left.
+    pub(super) fn leak(&mut self, text: String) {
+        self.counts.leaks += 1;
+        self.tell(text);
+    }
+
     fn tell(&mut self, text: String) {
         if self.told.len() < MAX_TOLD {
             self.told.push(text);
@@ -178,6 +185,10 @@ pub(super) struct World {
     pub(super) ledger: RefCell<Ledger>,
     pub(super) stats: RefCell<Stats>,
     pub(super) failures: RefCell<Failures>,
+    /// Processes that were drained, and how many sessions each had to cut off.
+    drains: RefCell<BTreeMap<u32, usize>>,
+    /// Sessions that ended without a goodbye when their process did.
+    unannounced: RefCell<Vec<(u32, String)>>,
     /// Nothing more will happen to the gateway.
     pub(super) is_quiet: Cell<bool>,
     /// Every event goes to stderr.
@@ -197,6 +208,8 @@ impl World {
             plan,
             stats: RefCell::default(),
             failures: RefCell::default(),
+            drains: RefCell::default(),
+            unannounced: RefCell::default(),
             is_quiet: Cell::new(false),
             traced,
             status: watch::Sender::new(Status { generation: 0, addresses: Some(addresses) }),
@@ -219,9 +232,32 @@ impl World {
         format!("r{}u{user}{}", self.plan.turn, ENDINGS[user % ENDINGS.len()])
     }
 
-    pub(super) fn drained(&self, took: Duration) {
+    /// The gateway was drained.
+    pub(super) fn drained(&self, took: Duration, cut_off: usize) {
         let mut stats = self.stats.borrow_mut();
         stats.longest_drain = stats.longest_drain.max(took);
+        self.drains.borrow_mut().insert(self.status.borrow().generation, cut_off);
+    }
+
+    /// A session ended without a goodbye, together with its process.
+    pub(super) fn ends_unannounced(&self, generation: u32, session: String) {
+        self.unannounced.borrow_mut().push((generation, session));
+    }
+
+    /// Whoever is not cut off gets a goodbye when the gateway is drained.
+    pub(super) fn check_goodbyes(&self) {
+        for (generation, cut_off) in self.drains.borrow().iter() {
+            let unannounced = self.unannounced.borrow();
+            let missing: Vec<&str> = unannounced
+                .iter()
+                .filter(|(of, _)| of == generation)
+                .map(|(_, session)| session.as_str())
+                .collect();
+            if missing.len() > *cut_off {
+                let missing = missing.join(", ");
+                self.fail(format!("without a goodbye, though the drain cut off {cut_off}: {missing}"));
+            }
+        }
     }
 
     pub(super) fn count(&self, what: impl FnOnce(&mut Stats) -> &mut u64) {
@@ -242,9 +278,7 @@ impl World {
     }
 
     pub(super) fn leak(&self, text: String) {
-        let mut failures = self.failures.borrow_mut();
-        failures.counts.leaks += 1;
-        failures.tell(text);
+        self.failures.borrow_mut().leak(text);
     }
 
     pub(super) fn broken(&self, violation: &Violation) {
@@ -308,5 +342,28 @@ impl World {
             }
         }
         self.goal.set(u64::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stress::plan::Setup;
+
+    #[test]
+    fn whoever_a_drain_does_not_cut_off_needs_a_goodbye() {
+        for (unannounced, cut_off, is_well) in [(0, 0, true), (2, 2, true), (1, 0, false), (3, 2, false)] {
+            let nowhere = ([127, 0, 0, 1], 1).into(); // port: nobody connects
+            let plan = Plan::new(7, 0, &Setup::all());
+            let world = World::new(7, plan, Addresses { ws: nowhere, tcp: nowhere }, false);
+            for session in 0..unannounced {
+                world.ends_unannounced(0, format!("session {session}"));
+            }
+            // Of a process that was killed.
+            world.ends_unannounced(1, "session 9".to_owned());
+            world.drained(Duration::from_secs(1), cut_off);
+            world.check_goodbyes();
+            assert_eq!(!world.has_failed(), is_well, "{unannounced} of {cut_off}");
+        }
     }
 }

@@ -75,6 +75,8 @@ pub(super) async fn login(
         claim = Some(claiming);
     }
 
+    // Before the attach looks whether a shutdown has begun: from here on a shutdown waits for this session.
+    hub.session_started();
     let (session, attached) = loop {
         let user = hub.registry.find_or_add(hub, device.uid());
         let mut fx = Effects::default();
@@ -93,6 +95,7 @@ pub(super) async fn login(
     };
     drop(claim);
     attached.map(|()| session.clone()).map_err(|reason| {
+        hub.session_ended();
         if claimed.is_some() {
             release(hub, session.core.user.uid().clone(), session.core.epoch);
         }

@@ -80,7 +80,10 @@ pub(super) async fn login(
     let (session, attached) = loop {
         let user = hub.registry.find_or_add(hub, device.uid());
         let mut fx = Effects::default();
-        let Some(mut state) = user.lock() else { continue };
+        let Some(mut state) = user.lock() else {
+            hub.registry.remove(&user);
+            continue;
+        };
         // On a single node the order of epochs is the order of these locks.
         let epoch = claimed.unwrap_or_else(|| hub.next_epoch());
         let core = Arc::new(Core::new(hub, Arc::clone(&user), device, class, connection, epoch));
@@ -132,6 +135,7 @@ impl Claiming {
             if begun {
                 return Self { hub: Arc::clone(hub), user };
             }
+            hub.registry.remove(&user);
         }
     }
 }

@@ -37,6 +37,8 @@ impl Registry {
         user
     }
 
+    /// Takes an entry out that has retired. Whoever finds one does that, in place of waiting for the thread that retired
+    /// it, which may have been set aside.
     pub(crate) fn remove(&self, user: &Arc<User>) {
         let mut shard = self.shard(user.uid()).lock();
         if shard.get(user.uid()).is_some_and(|here| Arc::ptr_eq(here, user)) {

@@ -1,11 +1,4 @@
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    task::Waker,
-    time::Duration,
-};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     builder::Settings,
@@ -22,7 +15,10 @@ use crate::{
     queue::{Epoch, Queue},
     relay::Relay,
     rt::{Instant, Runtime},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     trace::event,
 };
 

@@ -13,6 +13,8 @@ mod close;
 mod collections;
 mod device;
 mod hub;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod message;
 mod sync;
 mod trace;

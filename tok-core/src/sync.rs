@@ -1,10 +1,14 @@
-//! The locks of this crate, in one place.
+//! The locks of this crate, and the atomics that decide something, in one place. Tests of interleavings
+//! (`--cfg shuttle`) have shuttle's instead, which take turns as a schedule says.
 
 #![allow(clippy::disallowed_types)]
 
-use std::sync::{self, PoisonError};
+#[cfg(all(test, shuttle))]
+use shuttle::sync;
+#[cfg(not(all(test, shuttle)))]
+use std::sync;
 
-pub(crate) use std::sync::MutexGuard;
+pub(crate) use self::sync::{MutexGuard, atomic};
 
 /// A mutex that does not poison: user code never runs under a lock of this crate, so a panic cannot leave
 /// what it guards half changed.
@@ -17,10 +21,10 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+        self.0.get_mut().unwrap_or_else(sync::PoisonError::into_inner)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(sync::PoisonError::into_inner)
     }
 }

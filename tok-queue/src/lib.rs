@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod connect;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
@@ -11,6 +13,7 @@ mod record;
 mod redb;
 #[cfg(feature = "redis")]
 mod redis;
+mod sync;
 #[cfg(feature = "testkit")]
 #[doc(hidden)]
 pub mod testkit;

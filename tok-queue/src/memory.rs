@@ -5,10 +5,6 @@ mod shard;
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
 };
 
 use tok_core::{
@@ -18,9 +14,13 @@ use tok_core::{
 
 pub use self::builder::MemoryQueueBuilder;
 use self::{log::Log, shard::Shard};
+use crate::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 /// Enough that the workers of a large machine seldom meet; an empty queue takes 6 KiB.
-const SHARDS: usize = 64;
+const SHARDS: usize = if cfg!(all(test, shuttle)) { 2 } else { 64 };
 
 /// Keeps messages in this process's memory, within limits; they end with the process.
 ///

@@ -13,7 +13,6 @@ use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    thread::{self, JoinHandle},
 };
 
 use futures_channel::oneshot;
@@ -31,7 +30,10 @@ use self::{
     store::{Opener, Options, Store},
     writer::{Call, Requests, Writer},
 };
-use crate::Usage;
+use crate::{
+    Usage,
+    sync::thread::{self, JoinHandle},
+};
 
 /// Requests that wait for the writer, and the bytes of their messages. Whoever comes then waits for room.
 const WAITING_REQUESTS: usize = 1024;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::cmd::run_cargo;
 use crate::matrix::ROWS;
 use crate::workspace::Workspace;
-use crate::{autobahn, brokers, browser, sim, stress, test_matrix, tidy};
+use crate::{autobahn, brokers, browser, interleavings, sim, stress, test_matrix, tidy};
 
 /// What rows of the matrix need beside Rust.
 const NEEDS: &[(&str, Install)] =
@@ -74,6 +74,10 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
         report(&mut ended, Ended { name: "test-matrix".to_owned(), passed, elapsed: begin.elapsed() });
         closing_line = Some(matrix.closing_line());
     }
+
+    let begin = Instant::now();
+    let passed = interleavings::run(workspace, &[])?;
+    report(&mut ended, Ended { name: "interleavings".to_owned(), passed, elapsed: begin.elapsed() });
 
     let begin = Instant::now();
     let passed = autobahn::run(workspace, &[]).unwrap_or_else(|error| {

@@ -7,6 +7,7 @@ mod browser;
 mod ci;
 mod cmd;
 mod fuzz;
+mod interleavings;
 mod matrix;
 mod mutants;
 mod sim;
@@ -36,10 +37,11 @@ const COMMANDS: &[(&str, &str)] = &[
         "[--nodes 1|3] [--seeds N | --seed N --nodes 1|3]  simulate one node and three, with faults, and check every promise",
     ),
     ("mutants", "[--only SUBSTRING]...  show that the simulations catch each planted bug of xtask/mutants"),
+    ("interleavings", "run the tests in which a scheduler decides at every lock who goes on"),
     ("tidy", "check the repository's own rules"),
     (
         "ci",
-        "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, sim, test-matrix, autobahn",
+        "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, sim, test-matrix, interleavings, autobahn",
     ),
     (
         "bench",
@@ -74,6 +76,7 @@ fn dispatch(args: &[String]) -> Result<bool> {
         "brokers" => brokers::run(args),
         "browser" => browser::run(&Workspace::load()?, args),
         "fuzz" => fuzz::run(&Workspace::load()?, args),
+        "interleavings" => interleavings::run(&Workspace::load()?, args),
         "sim" => sim::run(&Workspace::load()?, args),
         "mutants" => mutants::run(&Workspace::load()?, args),
         "tidy" => tidy::run(&Workspace::load()?, args),

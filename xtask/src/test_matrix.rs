@@ -26,9 +26,9 @@ struct RowReport {
 
 /// The sums of a row's `test result:` lines, doc tests among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    passed: u64,
-    failed: u64,
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
     ignored: u64,
 }
 
@@ -109,7 +109,7 @@ impl RowReport {
 }
 
 impl Counts {
-    fn read(output: &str) -> Self {
+    pub(crate) fn read(output: &str) -> Self {
         let mut counts = Self::default();
         for line in output.lines().filter_map(|line| line.strip_prefix("test result: ")) {
             let numbers = line.split_once(". ").map_or("", |(_, numbers)| numbers);

@@ -51,8 +51,11 @@ pub(crate) fn serve<T: Transport>(
         };
         let mut end = End { session: &session, opened: refused.is_none(), reason: CloseReason::Dropped };
         if end.opened {
-            session.hub.session_started();
             session.hub.everyone.add(&session.core);
+            if session.hub.is_draining() {
+                // A shutdown that began after the attach may have looked for sessions before this one could be found.
+                session.close(CloseReason::Draining);
+            }
         }
         let opened = if end.opened { session.hub.hooks.open(&session) } else { Ok(()) };
         let mut handler = pin!(handle(&session));

@@ -1,11 +1,4 @@
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    task::Waker,
-    time::Duration,
-};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     builder::Settings,
@@ -22,7 +15,10 @@ use crate::{
     queue::{Epoch, Queue},
     relay::Relay,
     rt::{Instant, Runtime},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     trace::event,
 };
 
@@ -49,7 +45,7 @@ pub(crate) struct Inner {
     /// Sessions whose tasks run.
     sessions: AtomicUsize,
     pub(crate) next_session: AtomicU64,
-    pub(crate) draining: AtomicBool,
+    draining: AtomicBool,
     /// Tasks with queue operations under way.
     lanes: AtomicUsize,
     /// Whoever waits for sessions or lanes to end.
@@ -127,7 +123,13 @@ impl Inner {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// A login that does not see this is one that [`poll_idle`](Self::poll_idle) sees: hence the strict order of the flag
+    /// and the count.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn next_queue_sweep(&self) -> Instant {
@@ -183,7 +185,7 @@ impl Inner {
     }
 
     pub(crate) fn session_started(&self) {
-        self.sessions.fetch_add(1, Ordering::AcqRel);
+        self.sessions.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn session_ended(&self) {
@@ -194,7 +196,7 @@ impl Inner {
     /// Whether no session and no queue operation is left; if not, `waker` is woken when one ends.
     pub(crate) fn poll_idle(&self, waker: &Waker) -> bool {
         self.idle_waiters.lock().push(waker.clone());
-        self.sessions.load(Ordering::Acquire) == 0 && self.lanes.load(Ordering::Acquire) == 0
+        self.sessions.load(Ordering::SeqCst) == 0 && self.lanes.load(Ordering::Acquire) == 0
     }
 
     fn wake_idle_waiters(&self) {

@@ -75,10 +75,15 @@ pub(super) async fn login(
         claim = Some(claiming);
     }
 
+    // Before the attach looks whether a shutdown has begun: from here on a shutdown waits for this session.
+    hub.session_started();
     let (session, attached) = loop {
         let user = hub.registry.find_or_add(hub, device.uid());
         let mut fx = Effects::default();
-        let Some(mut state) = user.lock() else { continue };
+        let Some(mut state) = user.lock() else {
+            hub.registry.remove(&user);
+            continue;
+        };
         // On a single node the order of epochs is the order of these locks.
         let epoch = claimed.unwrap_or_else(|| hub.next_epoch());
         let core = Arc::new(Core::new(hub, Arc::clone(&user), device, class, connection, epoch));
@@ -93,6 +98,7 @@ pub(super) async fn login(
     };
     drop(claim);
     attached.map(|()| session.clone()).map_err(|reason| {
+        hub.session_ended();
         if claimed.is_some() {
             release(hub, session.core.user.uid().clone(), session.core.epoch);
         }
@@ -129,6 +135,7 @@ impl Claiming {
             if begun {
                 return Self { hub: Arc::clone(hub), user };
             }
+            hub.registry.remove(&user);
         }
     }
 }

@@ -113,7 +113,10 @@ async fn send_kept(
     let (user, append) = loop {
         let user = hub.registry.find_or_add(hub, uid);
         let mut fx = Effects::default();
-        let Some(mut state) = user.lock() else { continue };
+        let Some(mut state) = user.lock() else {
+            hub.registry.remove(&user);
+            continue;
+        };
         let append = state.append(hub, &packet, &mut fx);
         drop(state);
         fx.run(hub, Some(&user));

@@ -1,13 +1,4 @@
-use std::{
-    collections::VecDeque,
-    fmt,
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
-};
+use std::{collections::VecDeque, fmt, future::poll_fn, sync::Arc, task::Poll};
 
 use super::{
     Hub,
@@ -22,7 +13,12 @@ use super::{
     user::User,
 };
 use crate::{
-    CloseReason, Confirm, Device, Message, MessageId, SendError, queue::Epoch, sync::Mutex,
+    CloseReason, Confirm, Device, Message, MessageId, SendError,
+    queue::Epoch,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     transport::ConnectionId,
 };
 

@@ -36,7 +36,7 @@ impl Hub {
         let hub = &self.inner;
         let start = hub.runtime.now();
         let end = start.saturating_add(deadline);
-        hub.draining.store(true, Ordering::Release);
+        hub.drain();
         let mut report = ShutdownReport::default();
 
         let sessions = hub.everyone.members();

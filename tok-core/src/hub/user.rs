@@ -2,13 +2,7 @@
 
 mod attach;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Waker,
-};
+use std::{sync::Arc, task::Waker};
 
 use super::{
     effects::{Effects, Ticket},
@@ -23,7 +17,10 @@ use crate::{
     CloseReason, MessageId, SendError, Uid,
     collections::HashMap,
     queue::{Epoch, QueueError, Seq},
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// One user while there is something to know about it: sessions, messages in memory, queue operations under way, or

@@ -4,10 +4,11 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Instant,
 };
+
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A bounded channel from tasks to threads.
 ///

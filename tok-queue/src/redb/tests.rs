@@ -5,6 +5,8 @@
 mod disk;
 mod driver;
 mod failing_disk;
+#[cfg(shuttle)]
+mod interleavings;
 mod model;
 mod power_cut;
 mod user;

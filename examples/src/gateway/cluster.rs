@@ -58,14 +58,15 @@ async fn builder(cluster: &ClusterName, max_message: usize) -> Result<ClusterBui
     match cluster {
         #[cfg(feature = "nats")]
         ClusterName::Nats(url) => {
-            let broker = tok_cluster::NatsBroker::builder(url).connect().await.map_err(refused)?;
+            let broker =
+                tok_cluster::NatsBroker::builder(url).connect().await.map_err(|error| refused(&error))?;
             Ok(Cluster::builder(broker.registry(), broker.bus()))
         }
         #[cfg(feature = "redis")]
         ClusterName::Redis(url) => {
             let largest = max_message.saturating_add(BESIDE).clamp(MIB, 16 * MIB);
             let broker = tok_cluster::RedisBroker::builder(url).max_frame(largest);
-            let broker = broker.connect().await.map_err(refused)?;
+            let broker = broker.connect().await.map_err(|error| refused(&error))?;
             Ok(Cluster::builder(broker.registry(), broker.bus()))
         }
         // Flags are checked: a broker that is not compiled in does not come here.
@@ -75,8 +76,8 @@ async fn builder(cluster: &ClusterName, max_message: usize) -> Result<ClusterBui
 }
 
 #[cfg(any(feature = "nats", feature = "redis"))]
-fn refused(error: tok_core::error::ConnectError) -> Error {
-    Error::Cluster { cause: super::in_one_line(&error) }
+fn refused(error: &tok_core::error::ConnectError) -> Error {
+    Error::Cluster { cause: super::in_one_line(error) }
 }
 
 /// Waits until this node is one of the cluster.

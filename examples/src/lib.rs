@@ -4,6 +4,7 @@ pub mod chat;
 pub mod gateway;
 pub mod load;
 pub mod peer;
+pub mod stress;
 
 /// The server in the workspace's README, which has to compile.
 #[doc = include_str!("../../README.md")]

@@ -26,6 +26,8 @@
 //! A node of another version gets `Refused` and not silence, so that a mixed cluster shows at once and not as timeouts.
 
 mod codec;
+#[cfg(feature = "testkit")]
+mod fuzzing;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,8 @@ use tok_core::{
 };
 
 use self::codec::{Reader, Writer};
+#[cfg(feature = "testkit")]
+pub use self::fuzzing::fuzz_frame;
 use crate::NodeId;
 
 /// The version that this crate speaks.

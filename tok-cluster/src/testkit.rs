@@ -40,3 +40,5 @@ pub mod registry;
 mod suite;
 
 pub use self::{bus::Buses, registry::Registries, suite::check};
+#[doc(hidden)]
+pub use crate::frame::fuzz_frame;

@@ -125,6 +125,33 @@ fn a_strict_node_that_was_cut_off_closes_its_sessions_before_anybody_takes_their
     });
 }
 
+/// A node that had looked just before another renewed its lease took that one's sessions for dead, and let a second live.
+#[test]
+fn a_strict_node_looks_again_before_it_takes_another_for_dead() {
+    each_seed(async |sim| {
+        let strict = |builder: tok_cluster::ClusterBuilder| builder.policy(Policy::Strict);
+        let nodes = Nodes::with(sim, 2, Sso::PerUser, strict).await;
+        let login = async |node: usize| loop {
+            let mut peer = nodes.connect(node, Device::new("liz"));
+            peer.send("ready?");
+            match peer.recv().await {
+                Read::Message(_) => return peer,
+                _ => nodes.rt.sleep(Duration::from_millis(5)).await,
+            }
+        };
+        for _ in 0..5 {
+            // The look may fail: then a login is refused.
+            nodes.nodes[1].faults.set_plan(Plan { fail: 300, ..Plan::default() });
+            nodes.broker.stop();
+            nodes.rt.sleep(2 * LEASE).await;
+            nodes.broker.start();
+            let _older = login(0).await;
+            let _newer = login(1).await;
+            assert_eq!(nodes.hub(0).stats().sessions, 0, "the older session lives");
+        }
+    });
+}
+
 /// Scenario 14: nothing reaches a node any more, and nobody says so.
 #[test]
 fn a_node_that_went_deaf_notices_and_catches_up() {

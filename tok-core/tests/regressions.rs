@@ -3,16 +3,19 @@
 
 mod common;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use common::*;
 use tok_core::{
-    Actor, CloseReason, Confirm, Device, Hub, Message, Outcome, Overflow, Sending, Session, Stats,
+    Actor, CloseReason, Confirm, Device, Hub, Message, Outcome, Overflow, SendError, Sending, Session, Stats,
     async_trait, rt,
-    testkit::{Read, memory_pair},
+    testkit::{Read, memory_pair, queue::ReferenceQueue},
 };
 
 /// The second who asked took the first one's place, and the first slept until the TTL.
@@ -151,4 +154,38 @@ impl Actor for Counting {
     async fn on_receive(&self, _: &Session, _: Message) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// It waited behind a message whose store failed, for as long as the queue did, when the next one was refused at once.
+#[tokio::test(start_paused = true)]
+async fn a_send_behind_a_store_that_fails_is_answered_while_the_queue_is_away() {
+    let queue = Moody::new(ReferenceQueue::new());
+    queue.fail(true);
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    // The queue cannot be read, and is asked again after a pause.
+    let client = login(&hub, "alice").await;
+    let _receipt = keep(&hub, "alice", "one").await;
+    client.reset().await;
+    // Within the pause: "one" is to be stored before it.
+    let send = hub.send("alice", "two").ttl(LONG).into_future();
+    let result = tokio::time::timeout(secs(60), send).await.expect("an answer");
+    assert!(matches!(result, Err(SendError::Queue(_))), "{result:?}");
+
+    queue.fail(false);
+    pass(secs(10)).await;
+    assert_eq!(login(&hub, "alice").await.drain().await, ["one"]);
+}
+
+/// It was said to be stored.
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_time_runs_out_before_it_is_stored_is_not_said_to_be_stored() {
+    let queue = Moody::new(durable());
+    queue.fail(true);
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    let _client = login(&hub, "alice").await;
+    // The queue cannot be read, and is asked again after pauses that have become long.
+    pass(secs(20)).await;
+    let receipt = hub.send("alice", "one").ttl(Duration::from_millis(10)).await.unwrap();
+    assert!(!receipt.is_stored());
+    assert_eq!(receipt.outcome().await, Outcome::Lapsed);
 }

@@ -5,12 +5,15 @@ mod connect;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
-#[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
+#[cfg(any(feature = "nats", feature = "redb", feature = "redis", feature = "testkit"))]
 mod record;
 #[cfg(feature = "redb")]
 mod redb;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub mod testkit;
 
 #[cfg(any(feature = "nats", feature = "redis"))]
 pub use self::connect::ConnectError;

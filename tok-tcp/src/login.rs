@@ -61,8 +61,13 @@ impl Login {
     #[must_use]
     pub fn uid(&self) -> Option<Cow<'_, str>> {
         if self.is_form {
-            // The form decoder puts U+FFFD where bytes were not UTF-8.
-            self.field("uid").filter(|uid| !uid.contains(char::REPLACEMENT_CHARACTER))
+            let mut parts = self.frame.split(|byte| *byte == b'&');
+            let (part, uid) = parts.find_map(|part| {
+                let (key, value) = form_urlencoded::parse(part).next()?;
+                (key == "uid").then_some((part, value))
+            })?;
+            // The form decoder puts U+FFFD where bytes were not UTF-8; a name may also hold one of its own.
+            (!uid.contains(char::REPLACEMENT_CHARACTER) || stands_for_utf8(part)).then_some(uid)
         } else {
             str::from_utf8(&self.frame).ok().map(Cow::Borrowed)
         }
@@ -104,6 +109,24 @@ impl Login {
         uid.check()?;
         Ok(Device::new(uid).with_id(self.device_id().unwrap_or_default()))
     }
+}
+
+/// Whether a part of a form is UTF-8 once its `%` escapes are decoded.
+fn stands_for_utf8(part: &[u8]) -> bool {
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        match (byte, digit(tail.first()), digit(tail.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high << 4 | low) as u8); // two digits of four bits
+                rest = &tail[2..];
+            }
+            _ => bytes.push(*byte),
+        }
+    }
+    str::from_utf8(&bytes).is_ok()
 }
 
 impl fmt::Debug for Login {
@@ -152,6 +175,16 @@ mod tests {
         let long = format!("uid={}", "x".repeat(Uid::MAX_BYTES + 1));
         for frame in [&b""[..], b"uid=", b"uid=&device=d", long.as_bytes()] {
             assert_eq!(login(frame).device().unwrap_err().status(), 400);
+        }
+    }
+
+    #[test]
+    fn a_name_may_hold_a_replacement_character_of_its_own() {
+        for frame in ["a\u{fffd}", "uid=a\u{fffd}", "uid=a%EF%BF%BD", "device=%ff&uid=a%ef%bf%bd"] {
+            assert_eq!(login(frame.as_bytes()).uid().as_deref(), Some("a\u{fffd}"), "{frame}");
+        }
+        for frame in [&b"uid=\xef\xbf%BD\xff"[..], b"uid=%EF%BF", b"uid=%EF%BF%B", b"uid=%ff"] {
+            assert_eq!(login(frame).uid(), None, "{}", frame.escape_ascii());
         }
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::cmd::run_cargo;
 use crate::matrix::ROWS;
 use crate::workspace::Workspace;
-use crate::{autobahn, brokers, browser, test_matrix, tidy};
+use crate::{autobahn, brokers, browser, sim, stress, test_matrix, tidy};
 
 /// What rows of the matrix need beside Rust.
 const NEEDS: &[(&str, Install)] =
@@ -51,6 +51,13 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     let passed = tidy::run(workspace, &[])?;
     report(&mut ended, Ended { name: "tidy".to_owned(), passed, elapsed: begin.elapsed() });
 
+    let begin = Instant::now();
+    let passed = sim::run_for_ci(workspace).unwrap_or_else(|error| {
+        println!("error: {error:#}");
+        false
+    });
+    report(&mut ended, Ended { name: "sim".to_owned(), passed, elapsed: begin.elapsed() });
+
     // The examples are rows of the matrix and need no step of their own.
     let mut closing_line = None;
     if !skip_matrix {
@@ -74,6 +81,13 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
         false
     });
     report(&mut ended, Ended { name: "autobahn".to_owned(), passed, elapsed: begin.elapsed() });
+
+    let begin = Instant::now();
+    let passed = stress::run(workspace, &["--seconds", "60"].map(str::to_owned)).unwrap_or_else(|error| {
+        println!("error: {error:#}");
+        false
+    });
+    report(&mut ended, Ended { name: "stress".to_owned(), passed, elapsed: begin.elapsed() });
 
     println!("{}", summary(&ended));
     if let Some(line) = closing_line {

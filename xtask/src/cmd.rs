@@ -25,8 +25,19 @@ pub(crate) fn run_cargo(
     args: &[&str],
     envs: &[(&str, &str)],
 ) -> Result<Outcome> {
+    run_cargo_in(&workspace.root, &workspace.target, name, args, envs)
+}
+
+/// As [`run_cargo`], in another copy of the workspace, with its own target folder.
+pub(crate) fn run_cargo_in(
+    root: &Path,
+    target: &Path,
+    name: &str,
+    args: &[&str],
+    envs: &[(&str, &str)],
+) -> Result<Outcome> {
     let mut command = Command::new(cargo());
-    command.args(args).envs(envs.iter().copied()).current_dir(&workspace.root);
+    command.args(args).envs(envs.iter().copied()).current_dir(root).env("CARGO_TARGET_DIR", target);
     // Colour codes would sit between the words that the counts are read from.
     command.env("CARGO_TERM_COLOR", "never");
     // A machine that builds once has nothing to gain from what a second build would use, and pays for it on its disk.
@@ -34,10 +45,11 @@ pub(crate) fn run_cargo(
         command.env("CARGO_INCREMENTAL", "0");
     }
     let file = format!("{}.log", name.replace(['/', ' '], "-"));
-    run_logged(command, &workspace.target.join("xtask").join(file))
+    run_logged(command, &target.join("xtask").join(file))
 }
 
-fn run_logged(mut command: Command, log: &Path) -> Result<Outcome> {
+/// Runs a command with its output in a file.
+pub(crate) fn run_logged(mut command: Command, log: &Path) -> Result<Outcome> {
     if let Some(dir) = log.parent() {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }

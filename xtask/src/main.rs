@@ -6,7 +6,11 @@ mod brokers;
 mod browser;
 mod ci;
 mod cmd;
+mod fuzz;
 mod matrix;
+mod mutants;
+mod sim;
+mod stress;
 mod test_matrix;
 mod tidy;
 mod workspace;
@@ -23,12 +27,29 @@ const COMMANDS: &[(&str, &str)] = &[
     ("autobahn", "[--engine NAME]...  run the Autobahn cases against every WebSocket engine"),
     ("brokers", "say where the NATS and Redis servers for tests are, which are installed if missing"),
     ("browser", "run the chat's page in Chromium, which is installed if it is missing and may be"),
+    (
+        "fuzz",
+        "[--target NAME]... [--seconds N] [--input FILE]  search for inputs that break a parser, with libFuzzer",
+    ),
+    (
+        "sim",
+        "[--nodes 1|3] [--seeds N | --seed N --nodes 1|3]  simulate one node and three, with faults, and check every promise",
+    ),
+    ("mutants", "[--only SUBSTRING]...  show that the simulations catch each planted bug of xtask/mutants"),
     ("tidy", "check the repository's own rules"),
-    ("ci", "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, test-matrix, autobahn"),
+    (
+        "ci",
+        "[--skip-matrix]  everything a change must pass: fmt, clippy, docs, tidy, sim, test-matrix, autobahn",
+    ),
     (
         "bench",
         "[--quick] [--curves] [--engine NAME]... [--scenario NAME]... [--server ADDR [--pid PID]], or \
          --instructions [--update]  measure the gateway, or count what its hot paths take",
+    ),
+    (
+        "stress",
+        "[--seconds N] [--seed N] [--round N] [--trace]  clients that churn on gateways that are killed, and a check of \
+         what they saw",
     ),
 ];
 
@@ -52,9 +73,13 @@ fn dispatch(args: &[String]) -> Result<bool> {
         "autobahn" => autobahn::run(&Workspace::load()?, args),
         "brokers" => brokers::run(args),
         "browser" => browser::run(&Workspace::load()?, args),
+        "fuzz" => fuzz::run(&Workspace::load()?, args),
+        "sim" => sim::run(&Workspace::load()?, args),
+        "mutants" => mutants::run(&Workspace::load()?, args),
         "tidy" => tidy::run(&Workspace::load()?, args),
         "ci" => ci::run(&Workspace::load()?, args),
         "bench" => bench::run(&Workspace::load()?, args),
+        "stress" => stress::run(&Workspace::load()?, args),
         "help" | "--help" | "-h" => {
             println!("{}", help());
             Ok(true)

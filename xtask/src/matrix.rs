@@ -36,6 +36,7 @@ pub(crate) const ROWS: &[Row] = &[
     only("tok-queue", &["nats"]),
     only("tok-queue", &["redis"]),
     only("tok-queue", &["redis-tls"]),
+    only("tok-queue", &["testkit"]),
     all("tok-queue"),
     none("tok-tcp"),
     only("tok-tcp", &["tokio"]),
@@ -71,6 +72,7 @@ pub(crate) const ROWS: &[Row] = &[
     only("examples", &["smol"]),
     only("examples", &[browser::FEATURE]),
     all("examples"),
+    none("fuzz"),
 ];
 
 impl Row {

@@ -38,6 +38,7 @@ use tok_ws::WsConfigError;
 pub use self::{
     cluster::ClusterName,
     flags::{Command, FlagError, Flags, Frames, HELP, RuntimeName},
+    operation::Operation,
     queue::QueueName,
     sockets::Addresses,
     tls::TlsFiles,

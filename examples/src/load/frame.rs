@@ -1,19 +1,19 @@
 //! Frames of RFC 6455, section 5.2, as cheaply as a load tool needs them: built once, and counted by their headers.
 
 /// Opcodes that the tool meets.
-pub(super) const CONTINUATION: u8 = 0;
-pub(super) const TEXT: u8 = 1;
-pub(super) const BINARY: u8 = 2;
-pub(super) const CLOSE: u8 = 8;
-pub(super) const PING: u8 = 9;
-pub(super) const PONG: u8 = 10;
+pub(crate) const CONTINUATION: u8 = 0;
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const BINARY: u8 = 2;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
 
 /// Payload bytes of a frame that are looked at: those of the longest control frame.
 const SAMPLE: usize = 125;
 
 /// Appends a whole client frame. Its masking key is zero, so that masking, at either end, changes no byte: the key
 /// protects browsers' users from hostile pages, and there is neither here.
-pub(super) fn push_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+pub(crate) fn push_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.push(0x80 | opcode);
     match payload.len() {
         len @ 0..126 => out.push(0x80 | len as u8),

@@ -5,10 +5,10 @@
 //! from the operating system, by process id.
 
 mod client;
-mod frame;
+pub(crate) mod frame;
 mod histogram;
 mod idle;
-mod process;
+pub(crate) mod process;
 mod traffic;
 
 use std::{error::Error, fmt, io, net::SocketAddr, str::FromStr, time::Duration};

@@ -4,7 +4,7 @@ use std::{fs, io, time::Duration};
 
 /// A process of this machine, by its id.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Process(pub(super) u32);
+pub(crate) struct Process(pub(crate) u32);
 
 impl Process {
     /// This process.
@@ -26,7 +26,7 @@ impl Process {
 
     /// Resident bytes. `smaps_rollup` walks the page tables; the counters in `status` lag behind by some pages a
     /// thread.
-    pub(super) fn resident(self) -> io::Result<u64> {
+    pub(crate) fn resident(self) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0))?;
         text.lines()
             .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())

@@ -1,8 +1,12 @@
 //! Queues on servers: what is kept outlives the gateway.
 
 use brokers::{Kind, Server};
+use tokio::{
+    sync::watch,
+    task::{self, block_in_place},
+};
 
-use crate::support::{Process, Tcp};
+use crate::support::{Portion, Process, Seen, Sent, Tcp, within};
 
 const MESSAGES: usize = 200;
 
@@ -46,6 +50,69 @@ async fn is_an_error_while_its_server_is_away<K: Kind>() {
     assert!(err.lines().count() == 1 && err.contains("cannot be reached"), "{err}");
 }
 
+/// Waits until a count has grown by so many.
+async fn grows(what: &str, count: &watch::Sender<usize>, by: usize) {
+    let mut count = count.subscribe();
+    let goal = *count.borrow() + by;
+    within(what, count.wait_for(|count| *count >= goal)).await.unwrap();
+}
+
+/// The server answers when what it was given is on disk. It is killed and comes back, again and again, while messages
+/// flow: a send is an error or its message is kept, and what was answered for comes.
+async fn loses_nothing_when_its_server_is_killed<K: Kind>() {
+    const KILLS: usize = 3;
+
+    let mut server = Server::<K>::synced().unwrap();
+    let gateway = Process::start(&format!("{} --max-queued 100000", flag(&server))).await;
+    let addr = gateway.tcp();
+    let (answered, refused, stop) = (watch::Sender::new(0), watch::Sender::new(0), watch::Sender::new(false));
+    let sending = task::spawn({
+        let (answered, refused, stop) = (answered.clone(), refused.clone(), stop.subscribe());
+        async move {
+            let mut alice = Tcp::login(addr, "alice").await;
+            let mut sent = Sent::default();
+            while !*stop.borrow() {
+                match sent.send(&mut alice, "bob", 3).await {
+                    Portion::Answered => answered.send_modify(|count| *count += 1),
+                    Portion::Refused => refused.send_modify(|count| *count += 1),
+                    Portion::Open => panic!("the gateway went away"),
+                }
+            }
+            sent
+        }
+    });
+    let receiving = task::spawn({
+        let mut stop = stop.subscribe();
+        async move {
+            let (mut seen, mut sessions) = (Seen::default(), 0);
+            while !*stop.borrow() {
+                let mut bob = Tcp::login(addr, "uid=bob&confirm=1").await;
+                let before = seen.all.len();
+                tokio::select! {
+                    () = seen.read(&mut bob, |seen| seen.all.len() > before + 20) => {}
+                    _ = stop.changed() => {}
+                }
+                sessions += 1;
+                bob.vanish();
+            }
+            (seen, sessions)
+        }
+    });
+    for _ in 0..KILLS {
+        grows("answers while the server is there", &answered, 10).await;
+        block_in_place(|| server.kill()).unwrap();
+        grows("errors while it is away", &refused, 3).await;
+        block_in_place(|| server.restart()).unwrap();
+    }
+    grows("answers when it is back", &answered, 10).await;
+    stop.send_replace(true);
+    let sent = within("the sender", sending).await.unwrap();
+    let (mut seen, sessions) = within("the receiver", receiving).await.unwrap();
+    let mut bob = Tcp::login(addr, "uid=bob&confirm=1").await;
+    seen.read_all_of(&mut bob, &sent).await;
+    assert!(sessions > KILLS, "{sessions} sessions");
+}
+
 async fn needs_a_url<K: Kind>() {
     let (status, out, err) =
         Process::run(&format!("--ws 127.0.0.1:0 --queue {}:http://u:secret@a", K::SCHEME)).await;
@@ -64,6 +131,11 @@ macro_rules! engine {
             #[tokio::test]
             async fn a_send_is_an_error_while_the_server_is_away() {
                 super::is_an_error_while_its_server_is_away::<$kind>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn nothing_answered_for_is_lost_when_the_server_is_killed_while_messages_flow() {
+                super::loses_nothing_when_its_server_is_killed::<$kind>().await;
             }
 
             #[tokio::test]

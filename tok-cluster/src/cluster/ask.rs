@@ -112,15 +112,18 @@ impl Inner {
     }
 
     /// Those of the rows that are on nodes whose lease holds.
-    pub(super) async fn live(&self, mut rows: Vec<SessionRow>) -> Vec<SessionRow> {
-        let unknown = |row: &SessionRow| self.peers.standing(&row.node, self.now()) == Standing::Unknown;
-        if rows.iter().any(unknown) {
-            // It joined since the last look. Should this fail, it counts as not there.
-            let _ = self.look_round().await;
-        }
+    pub(super) async fn live(&self, rows: Vec<SessionRow>) -> Vec<SessionRow> {
+        self.judge(rows).await.0
+    }
+
+    /// As [`live`](Self::live); and whether the registry has said so of those that are not.
+    pub(super) async fn judge(&self, mut rows: Vec<SessionRow>) -> (Vec<SessionRow>, bool) {
+        let unsure = |row: &SessionRow| self.peers.standing(&row.node, self.now()) != Standing::Live;
+        // It joined since the last look, or renewed a lease that ran out. Should this fail, it counts as not there.
+        let sure = !rows.iter().any(unsure) || self.look_round().await.is_ok();
         let now = self.now();
         rows.retain(|row| self.peers.standing(&row.node, now) == Standing::Live);
-        rows
+        (rows, sure)
     }
 
     /// The other nodes of the rows, each once.

@@ -36,7 +36,7 @@ impl Inner {
         let login = Login::begin(self, &claim.uid);
         let claimed = self.registry(self.registry.claim(claim, &self.me)).await?;
         let epoch = claimed.epoch;
-        let mut rows = self.live(claimed.others).await;
+        let (mut rows, sure) = self.judge(claimed.others).await;
         let nodes = self.nodes_of(&rows);
         let told =
             nodes.iter().map(|node| self.tell_claimed(node, &claim.uid, claim.class.as_deref(), epoch));
@@ -54,13 +54,13 @@ impl Inner {
         let in_doubt = |node: &&NodeId| rows.iter().any(|row| row.node == **node && displaced(row));
         if self.settings.policy == Policy::Strict {
             let lost = self.now() >= self.strict_end();
-            if lost || unanswered.iter().any(in_doubt) {
+            if lost || !sure || unanswered.iter().any(in_doubt) {
                 // The older session's row is still there, and stands in the way of the next login too.
                 if self.registry(self.registry.release(&claim.uid, epoch)).await.is_ok() {
                     login.done();
                 }
                 return Err(unavailable(
-                    "the node of an older session does not answer, or the lease is over",
+                    "the node of an older session does not answer, or cannot be looked for, or the lease is over",
                 ));
             }
         }

@@ -120,6 +120,7 @@ impl Registry for NatsRegistry {
         self.run(|| rows::lookup(&self.stream, uid)).await
     }
 
+    /// A user of whom a row changes meanwhile comes again, with all rows.
     async fn page(&self, after: Cursor, limit: usize) -> Result<Page, RegistryError> {
         self.run(|| pages::page(&self.stream, after, limit)).await
     }

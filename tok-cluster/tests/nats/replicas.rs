@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 use brokers::NatsServer;
-use tok_cluster::{NatsBroker, Registry};
+use tok_cluster::{Cursor, NatsBroker, Registry};
 use tok_core::{Epoch, Uid};
 
 use super::support::{LONG, claim, node, rows, until_ok};
@@ -47,9 +47,24 @@ async fn what_one_server_was_told_all_answer_and_any_of_them_may_end() {
             let found = until_ok("a lookup", async || node(turn).lookup(&Uid::from("alice")).await).await;
             assert_eq!(found.iter().map(|row| row.epoch).collect::<Vec<_>>(), [last], "round {round}");
         }
+        if round % 3 == 0 {
+            let uid = Uid::from("alice");
+            until_ok("a release", async || node(1).release(&uid, last).await).await;
+            for turn in 0..3 {
+                let found = until_ok("a lookup", async || node(turn).lookup(&uid).await).await;
+                assert_eq!(found, [], "round {round}");
+            }
+        }
     }
     until_ok("a beat", async || nodes[0].beat(&node("a"), LONG).await).await;
     assert!(nodes[1].beat(&node("a"), LONG).await.unwrap());
     assert!(nodes[2].release(&Uid::from("alice"), last).await.unwrap());
     assert_eq!(rows(&nodes[0], "alice").await, []);
+    for n in 0..100 {
+        claim(&nodes[n % 3], &n.to_string(), "a").await.unwrap();
+    }
+    nodes[0].leave(&node("a")).await.unwrap();
+    while nodes[1].reap(&node("a"), 30).await.unwrap() {}
+    assert_eq!(nodes[2].page(Cursor::START, 1000).await.unwrap().rows, []);
+    assert_eq!(nodes[2].nodes().await.unwrap(), []);
 }

@@ -1,6 +1,12 @@
 //! What cannot work is refused, with what would be right.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    thread,
+    time::Duration,
+};
 
 use brokers::NatsServer;
 use tok_cluster::{ConnectError, NatsBroker};
@@ -108,4 +114,31 @@ async fn a_stream_that_would_break_the_contract_is_refused() {
         let ConnectError::Unsuitable { setting: found, .. } = &error else { panic!("{error:?}") };
         assert!(found.starts_with(setting), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_refused() {
+    let url = format!("nats://{}", server_that_says("2.10.26"));
+    let error = soon("an answer", NatsBroker::builder(url).connect()).await.unwrap_err();
+    let ConnectError::TooOld { found, needed } = &error else { panic!("{error:?}") };
+    assert_eq!((found.as_str(), *needed), ("2.10.26", "2.11"));
+}
+
+/// As much of a server as tells its version.
+#[allow(clippy::disallowed_methods, reason = "no simulator runs this")]
+fn server_that_says(version: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let info = format!(
+            r#"{{"server_id": "x", "version": "{version}", "headers": true, "max_payload": 1048576}}"#
+        );
+        write!(stream, "INFO {info}\r\n").unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        for _ping in lines.map_while(Result::ok).filter(|line| line == "PING") {
+            let _ = stream.write_all(b"PONG\r\n");
+        }
+    });
+    addr
 }

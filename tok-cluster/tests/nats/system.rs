@@ -226,6 +226,26 @@ async fn a_server_that_lost_its_data_is_filled_again_and_users_stay_where_they_a
     assert_eq!(text(&mut again).await, "here");
 }
 
+/// The connection is never lost: the next beat finds out.
+#[tokio::test]
+async fn a_stream_that_is_deleted_is_filled_again() {
+    let nodes = Nodes::join(&SERVER.url(), 3).await;
+    let mut ivy = nodes.user(0, "ivy").await;
+    let mut jon = nodes.user(1, "jon").await;
+    let client = async_nats::connect(SERVER.url()).await.unwrap();
+    for round in 0..3_u32 {
+        let api = format!("$JS.API.STREAM.DELETE.{}_registry", nodes.prefix);
+        client.request(api, "".into()).await.unwrap();
+        until("the rows are back", async || nodes.rows("ivy").await + nodes.rows("jon").await == 2).await;
+        until("both are counted", async || nodes.hub(2).users_online().await.is_ok_and(|users| users == 2))
+            .await;
+        for (uid, peer) in [("ivy", &mut ivy), ("jon", &mut jon)] {
+            assert_eq!(nodes.hub(2).send(uid, round.to_string()).await.unwrap().sessions(), 1);
+            assert_eq!(text(peer).await, round.to_string());
+        }
+    }
+}
+
 /// The server is killed under load: what was sent with a TTL is received, in order, and nothing is `Ok` and lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_costs_no_kept_message() {

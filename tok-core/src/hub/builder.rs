@@ -314,6 +314,22 @@ impl HubBuilder {
         self
     }
 
+    /// For the simulator, which watches.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(crate) fn actor_mut(&mut self) -> &mut Arc<dyn Actor> {
+        &mut self.actor
+    }
+
+    #[cfg(feature = "testkit")]
+    pub(crate) fn hooks_mut(&mut self) -> &mut Hooks {
+        &mut self.hooks
+    }
+
     /// Checks the settings and starts the hub.
     ///
     /// # Errors

@@ -157,8 +157,8 @@ impl<T> Default for Few<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Ticket(Mutex<(Option<Verdict>, Option<Waker>)>);
 
-/// How many sessions of other nodes were told.
-type Verdict = Result<usize, SendError>;
+/// It is stored, and so many sessions of other nodes were told; or its time ran out before that.
+type Verdict = Result<Option<usize>, SendError>;
 
 impl Ticket {
     pub(crate) fn settle(&self, result: Verdict, fx: &mut Effects) {

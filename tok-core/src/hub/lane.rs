@@ -46,13 +46,16 @@ enum Job {
     },
 }
 
+/// What senders are told while the lane cannot do what has to be done first.
+pub(crate) const TRYING_AGAIN: &str = "an earlier operation failed and is being tried again";
+
 /// A job failed in a way that passes.
 struct TryLater;
 
 pub(crate) fn has_work(state: &State, hub: &Inner) -> bool {
     state.unsure.is_some()
         || state.fence_due
-        || state.log.ack_due().is_some()
+        || state.ack_due().is_some()
         || must_store(state, hub)
         || hungry(state).is_some()
 }
@@ -78,12 +81,26 @@ async fn run(_guard: LaneGuard, hub: Arc<Inner>, user: Arc<User>) {
         match result {
             Ok(()) => pause = FIRST_PAUSE,
             Err(TryLater) => {
+                refuse_waiting(&hub, &user);
                 hub.runtime.sleep_until(hub.runtime.now().saturating_add(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
     user.retire_if_idle(&hub);
+}
+
+/// Where work that goes before every store does not get through, those who wait for a store are told now, and not when
+/// the queue is back.
+fn refuse_waiting(hub: &Arc<Inner>, user: &Arc<User>) {
+    let mut fx = Effects::default();
+    if let Some(mut state) = user.lock()
+        && (state.unsure.is_some() || state.fence_due)
+    {
+        let waiting = state.log.unaccepted();
+        state.refused(&waiting, &mut fx, || SendError::Queue(QueueError::Unavailable(TRYING_AGAIN.into())));
+    }
+    fx.run(hub, Some(user));
 }
 
 fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
@@ -96,7 +113,7 @@ fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
         let job = recheck.or(fence).or_else(|| {
             (0..3).find_map(|kind| match (turn + kind) % 3 {
                 0 => store_job(&state, hub),
-                1 => state.log.ack_due().map(|upto| Job::Ack { upto, fence: state.epoch }),
+                1 => state.ack_due().map(|upto| Job::Ack { upto, fence: state.epoch }),
                 _ => page_job(&state, hub),
             })
         });
@@ -254,19 +271,24 @@ async fn tell(hub: &Inner, user: &User, last: Option<Seq>) -> usize {
 }
 
 async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Result<(), TryLater> {
-    match hub.queue.ack(user.uid(), upto, fence).await {
-        // Fenced: a newer login elsewhere has the user, and what it has not confirmed is not ours to remove.
-        Ok(()) | Err(QueueError::Fenced) => {}
+    let acked = match hub.queue.ack(user.uid(), upto, fence).await {
+        Ok(()) => true,
+        // A newer login elsewhere has the user, and what it has not confirmed is not ours to remove.
+        Err(QueueError::Fenced) => false,
         Err(error) => {
             event!(ERROR, error = %error, "the queue cannot be acknowledged to; trying again");
             return Err(TryLater);
         }
-    }
+    };
     let len = hub.queue.len(user.uid()).await.unwrap_or_default();
     if let Some(mut state) = user.lock() {
         // Unless a newer login came meanwhile.
         state.fence_due &= state.epoch > fence;
-        state.log.acked(upto);
+        if acked {
+            state.log.acked(upto);
+        } else {
+            state.fenced = state.fenced.max(Some(fence));
+        }
         state.log.set_stored_len(len);
     }
     Ok(())

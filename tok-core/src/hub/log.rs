@@ -127,7 +127,16 @@ impl Log {
 
     /// Whether a sender waits to learn that its message is stored.
     pub(crate) fn has_unaccepted(&self) -> bool {
-        self.back.range(self.back.len() - self.unstored()..).any(|entry| !entry.accepted)
+        self.waiting().next().is_some()
+    }
+
+    /// The messages whose senders wait to learn that they are stored.
+    pub(crate) fn unaccepted(&self) -> Vec<LogEntry> {
+        self.waiting().cloned().collect()
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &LogEntry> {
+        self.back.range(self.back.len() - self.unstored()..).filter(|entry| !entry.accepted)
     }
 
     pub(crate) fn unstored(&self) -> usize {

@@ -130,9 +130,9 @@ async fn send_kept(
             let place = place(pos);
             let result = poll_fn(|cx| ticket.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await;
             let here = user.lock().map_or(0, |state| state.live());
-            result.map(|elsewhere| {
-                let sessions = here + elsewhere;
-                Receipt { id, sessions, offline: sessions == 0, stored: true, place }
+            result.map(|stored| {
+                let sessions = here + stored.unwrap_or_default();
+                Receipt { id, sessions, offline: sessions == 0, stored: stored.is_some(), place }
             })
         }
         Err(error) => {

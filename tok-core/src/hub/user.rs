@@ -63,6 +63,8 @@ pub(crate) struct State {
     fences: Vec<(Box<str>, Epoch)>,
     /// The newest login's, which fences acknowledgements.
     pub(crate) epoch: Epoch,
+    /// The queue has refused acknowledgements under this epoch: they wait for a newer login here.
+    pub(crate) fenced: Option<Epoch>,
 }
 
 /// What became of a message that was appended to a log.
@@ -92,6 +94,7 @@ impl User {
             claims: 0,
             fences: Vec::new(),
             epoch: Epoch::default(),
+            fenced: None,
         };
         Self { uid, state: Mutex::new(state), retired: AtomicBool::new(false) }
     }
@@ -125,6 +128,11 @@ impl State {
             && !self.lane
             && self.receipts == 0
             && self.claims == 0
+    }
+
+    /// What the queue has yet to be told that it would not refuse.
+    pub(crate) fn ack_due(&self) -> Option<Seq> {
+        self.log.ack_due().filter(|_| self.fenced.is_none_or(|fenced| fenced < self.epoch))
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -199,8 +207,7 @@ impl State {
             }
         }
         if self.queue_failing {
-            let cause = "an earlier operation failed and is being tried again";
-            return Err(SendError::Queue(QueueError::Unavailable(cause.into())));
+            return Err(SendError::Queue(QueueError::Unavailable(lane::TRYING_AGAIN.into())));
         }
         Ok(())
     }
@@ -210,7 +217,7 @@ impl State {
         for entry in self.log.remove_expired(hub.runtime.unix_time()) {
             self.lapse(entry.pos);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(0), fx);
+                ticket.settle(Ok(None), fx);
             }
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
         }
@@ -328,7 +335,7 @@ impl State {
         let offline = self.live() + elsewhere == 0;
         for entry in batch {
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(elsewhere), fx);
+                ticket.settle(Ok(Some(elsewhere)), fx);
             }
             if offline {
                 fx.report(&self.uid, Arc::clone(&entry.packet), Undelivered::Stored);

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use crate::{
@@ -27,8 +27,9 @@ pub fn memory_pair(buffer: usize, confirms: bool) -> (MemoryTransport, MemoryPee
     )
 }
 
+/// What lies between the two ends.
 #[derive(Debug, Default)]
-struct Link {
+pub(super) struct Link {
     buffer: usize,
     /// Written by the server and not read by the client.
     to_client: VecDeque<Sent>,
@@ -37,6 +38,8 @@ struct Link {
     unwritten: VecDeque<Sent>,
     accepted: u64,
     written: u64,
+    /// The most that was ever taken and not written.
+    most_unwritten: u64,
     to_server: VecDeque<Incoming>,
     server_gone: bool,
     client: Client,
@@ -44,8 +47,9 @@ struct Link {
     client_waker: Option<Waker>,
 }
 
+/// How the client is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Client {
+pub(super) enum Client {
     #[default]
     Here,
     /// Closed in good order: the server reads what was sent, then the close.
@@ -56,8 +60,9 @@ enum Client {
     Vanished,
 }
 
+/// What the server sends.
 #[derive(Debug)]
-enum Sent {
+pub(super) enum Sent {
     Message(Message),
     Barrier(u64),
     Ping,
@@ -147,6 +152,7 @@ impl Transport for MemoryTransport {
             }
         };
         link.accepted += sent.len() as u64;
+        link.most_unwritten = link.most_unwritten.max(link.accepted - link.written);
         link.unwritten.push_back(sent);
         Ok(link.accepted)
     }
@@ -298,67 +304,89 @@ impl MemoryPeer {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
         loop {
-            let (sent, waker) = {
-                let mut link = self.link.lock();
-                let Some(sent) = link.to_client.pop_front() else {
-                    if link.server_gone {
-                        return Poll::Ready(Read::End);
-                    }
-                    link.client_waker = Some(cx.waker().clone());
-                    return Poll::Pending;
-                };
-                link.buffered -= sent.len();
-                (sent, link.server_waker.take())
-            };
-            wake(waker);
-            match sent {
-                Sent::Message(message) => return Poll::Ready(Read::Message(message)),
-                Sent::Close(reason) => return Poll::Ready(Read::Close(reason)),
-                Sent::Barrier(number) if self.answers => self.answer(number),
-                Sent::Ping if self.answers => self.pong(),
-                Sent::Barrier(_) | Sent::Ping => {}
+            match ready!(self.poll_next(cx)) {
+                None => return Poll::Ready(Read::End),
+                Some(Sent::Message(message)) => return Poll::Ready(Read::Message(message)),
+                Some(Sent::Close(reason)) => return Poll::Ready(Read::Close(reason)),
+                Some(Sent::Barrier(number)) if self.answers => self.answer(number),
+                Some(Sent::Ping) if self.answers => self.pong(),
+                Some(Sent::Barrier(_) | Sent::Ping) => {}
             }
         }
     }
 
+    /// Takes the next thing out of the buffer; `None` at the end.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
+        let (sent, waker) = {
+            let mut link = self.link.lock();
+            let Some(sent) = link.to_client.pop_front() else {
+                if link.server_gone {
+                    return Poll::Ready(None);
+                }
+                link.client_waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            link.buffered -= sent.len();
+            (sent, link.server_waker.take())
+        };
+        wake(waker);
+        Poll::Ready(Some(sent))
+    }
+
+    /// The link, for a network between the two ends.
+    pub(super) fn link(&self) -> Arc<Mutex<Link>> {
+        Arc::clone(&self.link)
+    }
+
     /// Closes in good order.
     pub fn close(&self) {
-        self.leave(Client::Closed);
+        leave(&self.link, Client::Closed);
     }
 
     /// Resets the connection: the server learns at once, and what it had written is lost.
     pub fn reset(&self) {
-        self.leave(Client::Reset);
+        leave(&self.link, Client::Reset);
     }
 
     /// Vanishes without a word: the server learns nothing, and what it writes from now on is lost, as is what it had
     /// written and the client not read.
     pub fn vanish(&self) {
-        self.leave(Client::Vanished);
+        leave(&self.link, Client::Vanished);
     }
 
     fn push(&self, incoming: Incoming) {
-        let waker = {
-            let mut link = self.link.lock();
-            if link.client != Client::Here {
-                return;
-            }
-            link.to_server.push_back(incoming);
-            link.server_waker.take()
-        };
-        wake(waker);
+        push(&self.link, incoming);
     }
+}
 
-    fn leave(&self, how: Client) {
-        let waker = {
-            let mut link = self.link.lock();
-            if link.client == Client::Here || how == Client::Reset {
-                link.client = how;
-            }
-            link.server_waker.take()
-        };
-        wake(waker);
-    }
+/// The most bytes that the transport ever held for want of room.
+pub(super) fn most_unwritten(link: &Mutex<Link>) -> u64 {
+    link.lock().most_unwritten
+}
+
+/// Something of the client's arrives at the server.
+pub(super) fn push(link: &Mutex<Link>, incoming: Incoming) {
+    let waker = {
+        let mut link = link.lock();
+        if link.client != Client::Here {
+            return;
+        }
+        link.to_server.push_back(incoming);
+        link.server_waker.take()
+    };
+    wake(waker);
+}
+
+/// The client is gone, and the server learns of it what it can.
+pub(super) fn leave(link: &Mutex<Link>, how: Client) {
+    let waker = {
+        let mut link = link.lock();
+        if link.client == Client::Here || how == Client::Reset {
+            link.client = how;
+        }
+        link.server_waker.take()
+    };
+    wake(waker);
 }
 
 impl Drop for MemoryPeer {

@@ -47,6 +47,11 @@ pub fn each_gets_its_code(engine: &Arc<dyn Engine>) {
         ("a surrogate", BadText, frame(0x81, b"\xed\xa0\x80")),
         ("overlong", BadText, frame(0x81, b"\xc0\xaf")),
         ("fragments that are not UTF-8", BadText, [frame(0x01, b"a\xe2"), frame(0x80, b"b")].concat()),
+        (
+            "fragments that end in a character, the last empty",
+            BadText,
+            [frame(0x01, b"a\xe2"), frame(0x80, b"")].concat(),
+        ),
         ("over the limit", TooBig, header(0x82, LIMIT + 1)),
         ("over the limit in fragments", TooBig, [frame(0x01, b"x"), header(0x80, LIMIT)].concat()),
     ];

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::COMMANDS;
 use crate::cmd::run_cargo;
 use crate::matrix::ROWS;
+use crate::mutants;
 use crate::tidy::sources::Source;
 use crate::workspace::Workspace;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     errors.extend(check_manifests(workspace)?);
     errors.extend(sources.iter().flat_map(sources::check));
     errors.extend(check_invariants(workspace)?);
+    errors.extend(mutants::rotten(&workspace.root)?);
 
     for warning in sources.iter().filter_map(sources::warn_size) {
         println!("tidy: warning: {warning}");

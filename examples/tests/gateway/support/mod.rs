@@ -1,6 +1,8 @@
 //! A gateway, and clients for it. Every wait ends: with what was waited for, or with a panic that says what was not
 //! there in time.
 
+#[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
+mod flow;
 mod http;
 mod process;
 mod raw;
@@ -14,6 +16,8 @@ use examples::gateway::{self, Addresses, Command, Flags};
 use tok_core::ShutdownReport;
 use tokio::sync::oneshot;
 
+#[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
+pub(crate) use self::flow::{Portion, Seen, Sent};
 pub(crate) use self::{
     http::{get, sample},
     process::Process,

@@ -16,9 +16,35 @@ pub(crate) struct Process {
 impl Process {
     /// Both listeners, and these flags.
     pub(crate) async fn start(flags: &str) -> Self {
-        let mut child = command(&format!("--workers 2 --ws 127.0.0.1:0 --tcp 127.0.0.1:0 {flags}"));
+        Self::ready(command(&format!("{LISTEN} {flags}"))).await
+    }
+
+    /// As [`start`](Self::start), on a file system that can be full, see [`may_write`](Self::may_write).
+    #[cfg(all(feature = "redb", target_os = "linux"))]
+    pub(crate) async fn start_on_a_small_disk(flags: &str) -> Self {
+        let mut shell = Command::new("sh");
+        // Whoever does not ignore this signal is killed by it.
+        shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_gateway")]);
+        Self::ready(spawn(shell, &format!("{LISTEN} {flags}"))).await
+    }
+
+    /// Lets no file grow beyond so many bytes: the system refuses what goes beyond, as it does when a disk is full.
+    #[cfg(all(feature = "redb", target_os = "linux"))]
+    pub(crate) async fn may_write(&self, bytes: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let limit = format!("--fsize={bytes}:unlimited");
+        let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(within("prlimit", status).await.unwrap().success());
+    }
+
+    async fn ready(mut child: Child) -> Self {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = within("the ready line", lines.next_line()).await.unwrap().expect("no ready line");
+        let Some(ready) = within("the ready line", lines.next_line()).await.unwrap() else {
+            let mut said = String::new();
+            let mut errors = child.stderr.take().unwrap();
+            within("the end of the errors", errors.read_to_string(&mut said)).await.unwrap();
+            panic!("no ready line: {said}");
+        };
         assert!(ready.starts_with("ready ws="), "{ready}");
         Self { child, ready }
     }
@@ -56,7 +82,13 @@ impl Process {
         assert!(within("kill", status).await.unwrap().success());
     }
 
-    /// Waits for the end; the exit status.
+    /// Kills it at once, and waits until it is gone with all that it held: its file can be opened again.
+    #[cfg(feature = "redb")]
+    pub(crate) async fn kill(&mut self) {
+        within("the end of the process", self.child.kill()).await.unwrap();
+    }
+
+    /// Waits for the end; the exit status, of which there is none when a signal ended it.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         within("the end of the process", self.child.wait()).await.unwrap().code()
     }
@@ -73,8 +105,14 @@ impl Process {
     }
 }
 
+const LISTEN: &str = "--workers 2 --ws 127.0.0.1:0 --tcp 127.0.0.1:0";
+
 fn command(flags: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_gateway"))
+    spawn(Command::new(env!("CARGO_BIN_EXE_gateway")), flags)
+}
+
+fn spawn(mut command: Command, flags: &str) -> Child {
+    command
         .args(super::under().split_whitespace())
         .args(flags.split_whitespace())
         .stdin(Stdio::null())

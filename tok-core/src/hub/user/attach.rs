@@ -50,6 +50,10 @@ impl State {
         self.sessions.push(Arc::clone(core));
         self.refresh_online(hub);
         self.feed(hub, core, fx);
+        if let Some(class) = core.class() {
+            // Older logins under way here have lost the place, also should this session end before they take effect.
+            self.fence(class, core.epoch);
+        }
         Ok(())
     }
 

@@ -67,6 +67,13 @@ impl ReferenceQueue {
     pub fn with_caps(caps: Caps) -> Self {
         Self { caps, users: Mutex::new(BTreeMap::new()) }
     }
+
+    /// What a user's queue holds up to `upto`.
+    pub(crate) fn upto(&self, uid: &Uid, upto: Seq) -> Vec<Entry> {
+        let users = self.users.lock();
+        let entries = users.get(uid).map_or(&[][..], |user| &user.entries);
+        entries.iter().take_while(|(seq, _)| *seq <= upto).map(|(_, entry)| entry.clone()).collect()
+    }
 }
 
 impl Default for ReferenceQueue {

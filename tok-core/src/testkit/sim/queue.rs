@@ -1,4 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
@@ -9,20 +16,51 @@ use crate::{
     testkit::queue::ReferenceQueue,
 };
 
-/// A queue on simulated storage: it takes time, and now and then fails, before or after it has done its work.
-#[derive(Clone, Debug)]
+/// A queue on simulated storage: it takes time, and now and then fails, before or after it has done its work, as one
+/// does that crashes between the write and the reply. It outlives the processes that use it, and clones are the same
+/// queue.
+#[derive(Clone)]
 pub struct SimQueue {
     runtime: SimRuntime,
     storage: Arc<ReferenceQueue>,
     latency: Duration,
     failures_per_1000: u64,
+    down: Arc<AtomicBool>,
+    observer: Option<Arc<Observer>>,
+}
+
+type Observer = dyn Fn(&Change<'_>) + Send + Sync;
+
+/// What happened to a user's entries in a [`SimQueue`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Change<'a> {
+    /// They were stored. Whoever asked for it may never be told.
+    Stored(&'a Uid, &'a [Entry]),
+    /// An acknowledgement of this fence removed them.
+    Acked(&'a Uid, Epoch, &'a [Entry]),
+    /// It had expired, and was swept.
+    Swept(&'a Uid, &'a Entry),
 }
 
 impl SimQueue {
     /// A queue with `caps` whose operations take up to `latency`, of which so many of a thousand fail.
     #[must_use]
     pub fn new(runtime: SimRuntime, caps: Caps, latency: Duration, failures_per_1000: u64) -> Self {
-        Self { runtime, storage: Arc::new(ReferenceQueue::with_caps(caps)), latency, failures_per_1000 }
+        let storage = Arc::new(ReferenceQueue::with_caps(caps));
+        Self { runtime, storage, latency, failures_per_1000, down: Arc::default(), observer: None }
+    }
+
+    /// Calls this at each change, in the step in which it takes effect.
+    #[must_use]
+    pub fn observed(mut self, observer: impl Fn(&Change<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// The storage goes away, or is back: until then every operation fails, those under way after they had their effect.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// What is stored, to look at without delay or failure.
@@ -40,10 +78,16 @@ impl SimQueue {
     }
 
     fn fails(&self) -> Result<(), QueueError> {
-        if self.runtime.below(1000) < self.failures_per_1000 {
+        if self.down.load(Ordering::SeqCst) || self.runtime.below(1000) < self.failures_per_1000 {
             return Err(QueueError::Unavailable("simulated".into()));
         }
         Ok(())
+    }
+
+    fn tell(&self, change: &Change<'_>) {
+        if let Some(observer) = &self.observer {
+            observer(change);
+        }
     }
 }
 
@@ -53,6 +97,9 @@ impl Queue for SimQueue {
         self.delay().await;
         self.fails()?;
         let result = self.storage.enqueue(uid, batch, admit).await;
+        if result.is_ok() {
+            self.tell(&Change::Stored(uid, batch));
+        }
         self.delay().await;
         self.fails()?;
         result
@@ -69,7 +116,11 @@ impl Queue for SimQueue {
     async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
         self.delay().await;
         self.fails()?;
+        let removed = self.storage.upto(uid, upto);
         let result = self.storage.ack(uid, upto, fence).await;
+        if result.is_ok() {
+            self.tell(&Change::Acked(uid, fence, &removed));
+        }
         self.delay().await;
         self.fails()?;
         result
@@ -81,10 +132,21 @@ impl Queue for SimQueue {
 
     async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
         self.delay().await;
-        self.storage.sweep(now, budget).await
+        self.fails()?;
+        let result = self.storage.sweep(now, budget).await;
+        if let Ok(swept) = &result {
+            swept.expired.iter().for_each(|(uid, entry)| self.tell(&Change::Swept(uid, entry)));
+        }
+        result
     }
 
     fn caps(&self) -> Caps {
         self.storage.caps()
+    }
+}
+
+impl fmt::Debug for SimQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimQueue").field("latency", &self.latency).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,440 @@
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    Checker, Nemesis, Network, Nodes, SimClient, SimRuntime,
+    checker::{Sending, Told, text},
+    nodes::Up,
+    sim_pair,
+    wait::{Flag, all, race, within},
+};
+use crate::{
+    Device, Outcome, SendError, Uid,
+    rt::{BoxFuture, Instant, Runtime},
+    sync::Mutex,
+    testkit::Read,
+};
+
+/// What users and senders do to a service: clients connect, misbehave, are cut, vanish and come back, while senders
+/// write to them; in the end every client stays until it has read everything.
+///
+/// [`World`](super::World) runs it over one hub.
+#[derive(Clone)]
+#[must_use]
+pub struct Traffic {
+    rt: SimRuntime,
+    checker: Checker,
+    nodes: Nodes,
+    users: usize,
+    devices: usize,
+    senders: u64,
+    messages: u64,
+    faultless: bool,
+    say: fn(u64) -> String,
+    wait: Duration,
+    /// When a client last read something or connected.
+    last: Arc<Mutex<Instant>>,
+}
+
+/// The most that a sender waits for an answer to a message that is kept: brokers and queues that are away for a while, and
+/// operations that are tried again, are in it.
+const ANSWERED: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Traffic {
+    /// Two users with one device each, to each of whom two senders write forty messages.
+    pub fn new(rt: &SimRuntime, checker: &Checker, nodes: &Nodes) -> Self {
+        Self {
+            rt: rt.clone(),
+            checker: checker.clone(),
+            nodes: nodes.clone(),
+            users: 2,
+            devices: 1,
+            senders: 2,
+            messages: 40,
+            faultless: false,
+            say: |number| number.to_string(),
+            wait: Duration::from_secs(30),
+            last: Arc::default(),
+        }
+    }
+
+    /// How many users there are. 2 by default.
+    pub fn users(mut self, users: usize) -> Self {
+        self.users = users;
+        self
+    }
+
+    /// How many devices each has, which are online at the same time. 1 by default.
+    pub fn devices(mut self, devices: usize) -> Self {
+        self.devices = devices;
+        self
+    }
+
+    /// How many senders write to each user. 2 by default.
+    pub fn senders(mut self, senders: u64) -> Self {
+        self.senders = senders;
+        self
+    }
+
+    /// How many messages each sends. 40 by default.
+    pub fn messages(mut self, messages: u64) -> Self {
+        self.messages = messages;
+        self
+    }
+
+    /// Clients stay and read, and nothing of theirs is lost.
+    pub fn faultless(mut self, faultless: bool) -> Self {
+        self.faultless = faultless;
+        self
+    }
+
+    /// What a client's n-th message says. Its number by default.
+    pub fn say(mut self, say: fn(u64) -> String) -> Self {
+        self.say = say;
+        self
+    }
+
+    /// For how long nothing may come before a client takes it that it has read everything: longer than the longest pause
+    /// between two attempts at anything. 30 seconds by default.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// The user of this number.
+    #[must_use]
+    pub fn uid(user: usize) -> Uid {
+        Uid::from(format!("user-{user}"))
+    }
+
+    /// Runs until all is sent, has `nemesis` heal what is broken, and then until every client has read everything and
+    /// nothing comes any more.
+    ///
+    /// # Errors
+    /// What was not as promised when all was quiet (invariants 2, 3, 5, 11).
+    pub async fn run(&self, nemesis: Nemesis) -> Result<Staying, String> {
+        let (calm, quiet) = (nemesis.calm(), Arc::new(Flag::default()));
+        self.rt.spawn("nemesis", Box::pin(nemesis.run()));
+        let left = Arc::new(AtomicUsize::new(0));
+        let all_sent = Arc::new(Flag::default());
+        for user in 0..self.users {
+            for sender in 0..self.senders {
+                left.fetch_add(1, Ordering::SeqCst);
+                let (this, left, all_sent) = (self.clone(), Arc::clone(&left), Arc::clone(&all_sent));
+                let sends = async move {
+                    this.send_all(&Self::uid(user), sender).await;
+                    if left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                        all_sent.set();
+                    }
+                };
+                self.rt.spawn("sender", Box::pin(sends));
+            }
+        }
+        let clients = (0..self.users).flat_map(|user| (0..self.devices).map(move |device| (user, device)));
+        let mut clients: Vec<Client> = clients.map(|(user, device)| self.client(user, device)).collect();
+        let mut running: Vec<BoxFuture<'_, ()>> = Vec::new();
+        for client in &mut clients {
+            running.push(Box::pin(client.live(&quiet)));
+        }
+        running.push(Box::pin(async {
+            all_sent.wait().await;
+            self.pause(2000).await;
+            calm.now().await;
+            quiet.set();
+        }));
+        all(running).await;
+        self.checker.settled(self.faultless.then_some(self.devices))?;
+        let mut staying = Staying { clients, checker: self.checker.clone() };
+        let before = self.checker.events();
+        staying.stay(Duration::from_secs(60)).await;
+        if self.checker.events() != before {
+            self.checker.fail(11, "somebody was kicked or logged in when all was quiet");
+        }
+        Ok(staying)
+    }
+
+    fn client(&self, user: usize, device: usize) -> Client {
+        Client { traffic: self.clone(), uid: Self::uid(user), device: device.to_string(), connection: None }
+    }
+
+    fn stir(&self) {
+        *self.last.lock() = self.rt.now();
+    }
+
+    fn is_still(&self) -> bool {
+        self.rt.now().saturating_since(*self.last.lock()) >= self.wait
+    }
+
+    async fn pause(&self, up_to_ms: u64) {
+        self.rt.sleep(Duration::from_millis(self.rt.below(up_to_ms))).await;
+    }
+
+    /// Sends a user numbered messages, some to be kept, each when the one before has been answered.
+    async fn send_all(&self, uid: &Uid, sender: u64) {
+        // A sender is at home on one node.
+        let node = usize::try_from(self.rt.below(self.nodes.len() as u64)).unwrap_or_default();
+        let mut known: Option<Arc<Flag>> = None;
+        for number in 0..self.messages {
+            let up = loop {
+                match self.nodes.up(node) {
+                    Some(up) => break up,
+                    None => self.pause(500).await,
+                }
+            };
+            // What another run of the node has stored, in a cluster this one does not know: there is no order with it for
+            // messages that are not kept, until it has stored something itself.
+            let is_new = known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &up.gone));
+            let stored = self.send(&up, uid, sender, number, is_new).await;
+            if stored {
+                known = Some(Arc::clone(&up.gone));
+            }
+            match self.rt.below(8) {
+                0 => self.pause(2000).await,
+                1..4 => self.pause(20).await,
+                _ => {}
+            }
+        }
+    }
+
+    /// Says whether it was accepted, and is kept.
+    async fn send(&self, up: &Up, uid: &Uid, sender: u64, number: u64, must_keep: bool) -> bool {
+        let rt = &self.rt;
+        let kept = rt.below(4) > 0 || must_keep;
+        let brief = kept && rt.below(10) == 0;
+        let ttl = if brief { Duration::from_millis(1 + rt.below(3000)) } else { DAY };
+        let text = text(sender, number, usize::try_from(rt.below(200)).unwrap_or_default());
+        let expires_at = kept.then(|| rt.unix_time() + u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self.checker.sending(uid, sender, number, Sending { text: text.clone(), kept, expires_at });
+        let send = up.hub.send(uid.clone(), text);
+        let send = if kept { send.ttl(ttl) } else { send };
+        let began = rt.now();
+        // The hub may crash while it is asked.
+        let answered = race(within(rt, ANSWERED, send.into_future()), up.gone.wait()).await;
+        let result = match answered {
+            None => return false,
+            Some(None) => {
+                let what = format!("{number} of sender {sender} to {uid} was not answered in {ANSWERED:?}");
+                self.checker.fail(15, what);
+                return false;
+            }
+            Some(Some(result)) => result,
+        };
+        if !kept && up.hub.inner.relay.is_none() && rt.now() != began {
+            self.checker
+                .fail(15, format_args!("{number} of sender {sender} to {uid} waited, and is not kept"));
+        }
+        let told = match &result {
+            Ok(_) => Told::Accepted,
+            Err(SendError::Queue(_) | SendError::Relay(_)) => Told::Unsure,
+            Err(_) => Told::Refused,
+        };
+        self.checker.told(&up.hub, uid, sender, number, told);
+        let stored = kept && result.is_ok();
+        if let Ok(receipt) = result
+            && kept
+            && rt.below(4) == 0
+        {
+            let (checker, uid, gone) = (self.checker.clone(), uid.clone(), Arc::clone(&up.gone));
+            let outcome = async move {
+                if race(receipt.outcome(), gone.wait()).await == Some(Outcome::Confirmed) {
+                    checker.confirmed(&uid, sender, number);
+                }
+            };
+            rt.spawn("receipt", Box::pin(outcome));
+        }
+        stored
+    }
+}
+
+impl fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traffic")
+            .field("users", &self.users)
+            .field("messages", &self.messages)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Clients that have read everything and are still connected.
+#[derive(Debug)]
+pub struct Staying {
+    clients: Vec<Client>,
+    checker: Checker,
+}
+
+impl Staying {
+    /// They read on for so long.
+    pub async fn stay(&mut self, time: Duration) {
+        let reading =
+            self.clients.iter_mut().map(|client| -> BoxFuture<'_, ()> { Box::pin(client.read_on(time)) });
+        all(reading.collect()).await;
+    }
+
+    /// They close.
+    pub fn leave(self) {
+        for mut client in self.clients {
+            if let Some((mut peer, _)) = client.connection.take() {
+                peer.close();
+            }
+        }
+    }
+
+    /// What watches.
+    #[must_use]
+    pub fn checker(&self) -> &Checker {
+        &self.checker
+    }
+}
+
+/// A device of a user, which connects again and again.
+#[derive(Debug)]
+struct Client {
+    traffic: Traffic,
+    uid: Uid,
+    device: String,
+    connection: Option<(SimClient, usize)>,
+}
+
+impl Client {
+    /// Behaves badly until all is `quiet`, then stays until it has read everything.
+    async fn live(&mut self, quiet: &Flag) {
+        let traffic = self.traffic.clone();
+        while !quiet.is_set() && !traffic.faultless {
+            traffic.pause(600).await;
+            match self.connect() {
+                // One that means well, and lives through whatever is broken meanwhile.
+                Some(connection) if traffic.rt.below(5) == 0 => {
+                    self.connection = Some(connection);
+                    while !quiet.is_set() && self.read(Duration::from_secs(1)).await != Some(false) {}
+                    if !quiet.is_set() {
+                        self.connection = None;
+                    }
+                }
+                Some((peer, connection)) => self.misbehave(peer, connection).await,
+                None => {}
+            }
+        }
+        traffic.stir();
+        // Until nothing has come for anybody: who stops reading before is not online any more.
+        while !quiet.is_set() || !traffic.is_still() {
+            if self.connection.is_none() {
+                self.connection = self.connect();
+                traffic.pause(100).await;
+                continue;
+            }
+            match self.read(Duration::from_secs(1)).await {
+                Some(true) => traffic.stir(),
+                // Another login of this client that took effect late has the place, or the node is gone.
+                Some(false) => {
+                    self.connection = None;
+                    traffic.stir();
+                    traffic.pause(1000).await;
+                }
+                None => {}
+            }
+        }
+    }
+
+    async fn read_on(&mut self, time: Duration) {
+        let rt = self.traffic.rt.clone();
+        within(&rt, time, async { while self.read(DAY).await != Some(false) {} }).await;
+        rt.sleep(Duration::ZERO).await;
+    }
+
+    fn connect(&self) -> Option<(SimClient, usize)> {
+        let rt = &self.traffic.rt;
+        let up = self.traffic.nodes.any(rt)?;
+        let network = Network {
+            buffer: usize::try_from(100 + rt.below(4000)).unwrap_or(1000),
+            latency: Duration::from_millis([0, 0, 5, 80][usize::try_from(rt.below(4)).unwrap_or_default()]),
+            confirms: true,
+        };
+        let (transport, client) = sim_pair(rt, network);
+        let device = Device::new(self.uid.clone()).with_id(self.device.clone());
+        let (device, number) = self.traffic.checker.connecting(device, &client);
+        let session = up.hub.serve(device, transport);
+        let session = async move {
+            session.await;
+        };
+        up.process.spawn("session", Box::pin(session));
+        Some((client, number))
+    }
+
+    async fn read(&mut self, limit: Duration) -> Option<bool> {
+        let (peer, number) = self.connection.as_mut()?;
+        read(&self.traffic.checker, &self.uid, peer, *number, limit).await
+    }
+
+    async fn misbehave(&mut self, mut peer: SimClient, number: usize) {
+        let Self { traffic, uid, .. } = &*self;
+        let rt = &traffic.rt;
+        let mut said = 0;
+        for _ in 0..rt.below(30) {
+            match rt.below(22) {
+                // The stack's answers are lost for a while.
+                0 => peer.lose_pongs(true),
+                1 => peer.lose_pongs(false),
+                // Never the number of an open question: a client that lies about that loses its own messages.
+                2 => peer.answer(1_000_000 + rt.below(20)),
+                3 | 4 => peer.repeat_pong(),
+                // Reads nothing for a while.
+                5 => traffic.pause(3000).await,
+                6 | 7 => {
+                    let text = (traffic.say)(said);
+                    said += 1;
+                    traffic.checker.saying(number, &text);
+                    peer.send(text);
+                }
+                8 => {
+                    peer.vanish();
+                    break;
+                }
+                9 => {
+                    peer.reset();
+                    break;
+                }
+                _ => {
+                    let limit = Duration::from_millis(rt.below(200));
+                    if read(&traffic.checker, uid, &mut peer, number, limit).await == Some(false) {
+                        break;
+                    }
+                }
+            }
+        }
+        // A vanished client's end is kept open for a while: nobody tells the server.
+        if rt.below(2) == 0 {
+            let time = Duration::from_millis(rt.below(5000));
+            let rt = rt.clone();
+            let vanished = async move {
+                peer.vanish();
+                rt.sleep(time).await;
+                drop(peer);
+            };
+            traffic.rt.spawn("vanished", Box::pin(vanished));
+        }
+    }
+}
+
+/// Reads one message, if one comes in time: `Some(false)` at the end of the connection.
+async fn read(
+    checker: &Checker,
+    uid: &Uid,
+    peer: &mut SimClient,
+    number: usize,
+    limit: Duration,
+) -> Option<bool> {
+    match peer.recv_within(limit).await? {
+        Read::Message(message) => {
+            checker.read(number, uid, message.data());
+            Some(true)
+        }
+        Read::Close(_) | Read::End => Some(false),
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use tok_cluster::{Cluster, NodeId};
+use tok_cluster::{Cluster, ClusterBuilder, NodeId};
 use tok_core::rt::Runtime;
 
 use super::{Error, Flags, QueueName};
@@ -47,30 +47,37 @@ impl fmt::Debug for ClusterName {
 /// Connects to the broker of the cluster that the flags ask for.
 pub(super) async fn connect(flags: &Flags, runtime: impl Runtime) -> Result<Option<Cluster>, Error> {
     let Some(cluster) = &flags.cluster else { return Ok(None) };
-    let builder = match cluster {
-        #[cfg(feature = "nats")]
-        ClusterName::Nats(url) => {
-            let broker = tok_cluster::NatsBroker::builder(url).connect().await.map_err(refused)?;
-            Cluster::builder(broker.registry(), broker.bus())
-        }
-        #[cfg(feature = "redis")]
-        ClusterName::Redis(url) => {
-            let largest = flags.max_message.saturating_add(BESIDE).clamp(MIB, 16 * MIB);
-            let broker = tok_cluster::RedisBroker::builder(url).max_frame(largest);
-            let broker = broker.connect().await.map_err(refused)?;
-            Cluster::builder(broker.registry(), broker.bus())
-        }
-        // Flags are checked: a broker that is not compiled in does not come here.
-        #[allow(unreachable_patterns)]
-        _ => return Err(Error::Cluster { cause: "its driver is not compiled in".to_owned() }),
-    };
+    let builder = builder(cluster, flags.max_message).await?;
     let node = flags.node.clone().unwrap_or_else(default_node);
     Ok(Some(builder.node(node).runtime(runtime).build()?))
 }
 
+// NATS itself says what fits in a frame.
+#[cfg_attr(not(feature = "redis"), allow(unused_variables))]
+async fn builder(cluster: &ClusterName, max_message: usize) -> Result<ClusterBuilder, Error> {
+    match cluster {
+        #[cfg(feature = "nats")]
+        ClusterName::Nats(url) => {
+            let broker =
+                tok_cluster::NatsBroker::builder(url).connect().await.map_err(|error| refused(&error))?;
+            Ok(Cluster::builder(broker.registry(), broker.bus()))
+        }
+        #[cfg(feature = "redis")]
+        ClusterName::Redis(url) => {
+            let largest = max_message.saturating_add(BESIDE).clamp(MIB, 16 * MIB);
+            let broker = tok_cluster::RedisBroker::builder(url).max_frame(largest);
+            let broker = broker.connect().await.map_err(|error| refused(&error))?;
+            Ok(Cluster::builder(broker.registry(), broker.bus()))
+        }
+        // Flags are checked: a broker that is not compiled in does not come here.
+        #[allow(unreachable_patterns)]
+        _ => Err(Error::Cluster { cause: "its driver is not compiled in".to_owned() }),
+    }
+}
+
 #[cfg(any(feature = "nats", feature = "redis"))]
-fn refused(error: tok_core::error::ConnectError) -> Error {
-    Error::Cluster { cause: super::in_one_line(&error) }
+fn refused(error: &tok_core::error::ConnectError) -> Error {
+    Error::Cluster { cause: super::in_one_line(error) }
 }
 
 /// Waits until this node is one of the cluster.

@@ -27,16 +27,16 @@ impl TlsFiles {
                 _ => &self.key,
             };
             let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-            unusable(path, format!("{error}{cause}"))
+            unusable(path, &format!("{error}{cause}"))
         })
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error: io::Error| unusable(path, error.to_string()))
+    fs::read(path).map_err(|error: io::Error| unusable(path, &error.to_string()))
 }
 
-fn unusable(path: &Path, cause: String) -> Error {
+fn unusable(path: &Path, cause: &str) -> Error {
     // One line is all that there is for it.
     Error::Tls { path: path.display().to_string(), cause: cause.replace('\n', " ") }
 }

@@ -7,7 +7,7 @@ use tokio::time;
 
 use crate::{
     flow::{OTHERS, Seen, Sent},
-    nodes::Nodes,
+    nodes::{Nodes, until},
     support::{Process, within},
 };
 
@@ -56,9 +56,10 @@ async fn outlives_an_outage<K: Kind>(wipe: bool) {
     }
     // Logins on all nodes see each other again.
     let mut carol = nodes.tcp(2, "carol").await;
+    until(&mut carol, "Obob", "+online bob 1").await;
     carol.send(format!("Tbob|far|{FAR}")).await;
     within("a message", seen.read(&mut bob, |seen| seen.all.contains(&FAR))).await;
-    assert_eq!(carol.ask("N").await, "+users 4");
+    until(&mut carol, "N", "+users 4").await;
 }
 
 async fn an_outage_of_the_broker_is_told_and_passes<K: Kind>() {

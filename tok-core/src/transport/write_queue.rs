@@ -20,8 +20,6 @@ pub struct WriteQueue {
     rest: VecDeque<Bytes>,
     accepted: u64,
     written: u64,
-    /// What the stream has taken and not flushed.
-    unflushed: usize,
 }
 
 /// How many buffers one vectored write takes.
@@ -76,7 +74,7 @@ impl WriteQueue {
             }
             // Before the next write, so that the count of what is written follows what the stream gets rid of.
             ready!(stream.poll_flush(cx))?;
-            self.written += std::mem::take(&mut self.unflushed) as u64;
+            self.written = self.accepted - self.waiting();
             if self.first.is_empty() {
                 self.rest = VecDeque::new();
                 return Poll::Ready(Ok(()));
@@ -97,8 +95,13 @@ impl WriteQueue {
         stream.poll_write_vectored(cx, &slices[..count])
     }
 
+    /// The bytes that the stream has not taken.
+    fn waiting(&self) -> u64 {
+        let rest: usize = self.rest.iter().map(Bytes::len).sum();
+        (self.first.len() + rest) as u64
+    }
+
     fn advance(&mut self, mut taken: usize) {
-        self.unflushed += taken;
         while taken >= self.first.len() && !self.first.is_empty() {
             taken -= self.first.len();
             self.first = self.rest.pop_front().unwrap_or_default();

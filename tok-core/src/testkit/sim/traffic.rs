@@ -218,7 +218,10 @@ impl Traffic {
         // The hub may crash while it is asked.
         let answered = race(within(rt, ANSWERED, send.into_future()), up.gone.wait()).await;
         let result = match answered {
-            None => return false,
+            None => {
+                self.checker.told(&up.hub, uid, sender, number, Told::Unsure);
+                return false;
+            }
             Some(None) => {
                 let what = format!("{number} of sender {sender} to {uid} was not answered in {ANSWERED:?}");
                 self.checker.fail(15, what);

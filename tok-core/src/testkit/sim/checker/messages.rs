@@ -8,7 +8,9 @@ use crate::{Uid, Undelivered, queue::Entry};
 /// What became of a message, as its sender was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::testkit::sim) enum Told {
-    /// Nothing yet, or that nobody knows.
+    /// Nothing yet.
+    Pending,
+    /// That nobody knows: it may come, at any time.
     Unsure,
     /// It was taken.
     Accepted,
@@ -88,7 +90,7 @@ impl Ledger {
     pub(super) fn sending(&mut self, uid: &Uid, sender: u64, number: u64, sending: Sending) {
         let sent = Sent {
             sending,
-            told: Told::Unsure,
+            told: Told::Pending,
             reads: Vec::new(),
             stored: false,
             was_stored: false,
@@ -137,11 +139,13 @@ impl Ledger {
         let Some(stream) = self.streams.get_mut(&(uid.clone(), sender)) else { return broken(4, what) };
         let Some(sent) = stream.get_mut(&number) else { return broken(4, what) };
         let last = self.last_read.get(&(connection, sender)).copied().filter(|last| *last >= number);
-        if let Some(last) = last {
-            // One whose sender was told that nobody knows has no place in the order; it comes once all the same.
-            if sent.told != Told::Unsure || sent.reads.contains(&connection) {
-                return broken(1, format_args!("{what} after {last}"));
+        if sent.told == Told::Unsure {
+            // It has no place in the order, and comes once all the same.
+            if sent.reads.contains(&connection) {
+                return broken(5, format_args!("{what} twice"));
             }
+        } else if let Some(last) = last {
+            return broken(1, format_args!("{what} after {last}"));
         } else {
             self.last_read.insert((connection, sender), number);
         }

@@ -152,6 +152,33 @@ fn a_strict_node_looks_again_before_it_takes_another_for_dead() {
     });
 }
 
+/// A login that failed took the place of its own node's row, and was released before that was back: meanwhile nobody knew
+/// of the session there.
+#[test]
+fn a_login_that_fails_does_not_hide_the_session_that_it_was_to_replace() {
+    each_seed(async |sim| {
+        let strict = |builder: tok_cluster::ClusterBuilder| builder.policy(Policy::Strict);
+        let nodes = Nodes::with(sim, 2, Sso::PerUser, strict).await;
+        nodes.nodes[0].faults.set_plan(Plan { fail: 300, delay: SECOND / 30, ..Plan::default() });
+        let login = async |node: usize| loop {
+            let mut peer = nodes.connect(node, Device::new("max"));
+            peer.send("ready?");
+            match peer.recv().await {
+                Read::Message(_) => return peer,
+                _ => nodes.rt.sleep(Duration::from_millis(5)).await,
+            }
+        };
+        for _ in 0..20 {
+            let _older = login(0).await;
+            let _may_fail = nodes.connect(0, Device::new("max"));
+            nodes.rt.sleep(Duration::from_millis(nodes.rt.below(200))).await;
+            let _newer = login(1).await;
+            let sessions = nodes.hub(0).stats().sessions + nodes.hub(1).stats().sessions;
+            assert!(sessions <= 1, "{sessions} sessions");
+        }
+    });
+}
+
 /// Scenario 14: nothing reaches a node any more, and nobody says so.
 #[test]
 fn a_node_that_went_deaf_notices_and_catches_up() {

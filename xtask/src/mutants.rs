@@ -13,6 +13,9 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::sim::{SIMULATIONS, Seeds, Simulation, Violation};
 use crate::workspace::Workspace;
 
+/// How they are built: there are many, and each runs few seeds.
+const PROFILE: &str = "dev";
+
 /// Seeds within which each has to be caught.
 const SEEDS: u64 = 200;
 
@@ -40,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     let used: BTreeSet<usize> = chosen.iter().map(|mutant| mutant.nodes).collect();
     for nodes in used {
         // What fails without a mutant catches nothing.
-        let run = simulation(nodes)?.run(&copy, Seeds::Count(SEEDS))?;
+        let run = simulation(nodes)?.run(&copy, PROFILE, Seeds::Count(SEEDS))?;
         if let Some(Violation { seed, what }) = run.violation {
             bail!("the simulation of {nodes} node(s) fails without any mutant: seed {seed}: {what}");
         }
@@ -55,7 +58,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
             continue;
         }
         let run = simulation(mutant.nodes)?
-            .run(&copy, Seeds::Count(SEEDS))
+            .run(&copy, PROFILE, Seeds::Count(SEEDS))
             .with_context(|| format!("mutant {}", mutant.name))?;
         match run.violation {
             Some(Violation { seed, what }) => {

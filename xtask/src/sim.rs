@@ -72,7 +72,7 @@ pub(crate) fn run_for_ci(workspace: &Workspace) -> Result<bool> {
 }
 
 fn run_one(workspace: &Workspace, simulation: Simulation, seeds: Seeds) -> Result<bool> {
-    let run = simulation.run(workspace, seeds)?;
+    let run = simulation.run(workspace, "sim", seeds)?;
     let nodes = simulation.nodes;
     match (&run.violation, seeds) {
         (Some(violation), _) => {
@@ -112,10 +112,10 @@ impl Seeds {
 }
 
 impl Simulation {
-    /// Builds and runs it. A build that fails is an error.
-    pub(crate) fn run(self, workspace: &Workspace, seeds: Seeds) -> Result<Run> {
+    /// Builds it with this profile and runs it. A build that fails is an error.
+    pub(crate) fn run(self, workspace: &Workspace, profile: &str, seeds: Seeds) -> Result<Run> {
         let name = format!("sim {}", self.package);
-        let build = ["test", "--profile", "sim", "--package", self.package, "--test", "sim", "--no-run"];
+        let build = ["test", "--profile", profile, "--package", self.package, "--test", "sim", "--no-run"];
         let built = run_cargo_in(&workspace.root, &workspace.target, &format!("{name} build"), &build, &[])?;
         if !built.success {
             bail!("the simulation of {} node(s) does not build:\n{}", self.nodes, built.output);

@@ -55,10 +55,7 @@ impl Inner {
         if self.settings.policy == Policy::Strict {
             let lost = self.now() >= self.strict_end();
             if lost || !sure || unanswered.iter().any(in_doubt) {
-                // The older session's row is still there, and stands in the way of the next login too.
-                if self.registry(self.registry.release(&claim.uid, epoch)).await.is_ok() {
-                    login.done();
-                }
+                // The row is seen to as that of any login that fails: it may have taken a session's place.
                 return Err(unavailable(
                     "the node of an older session does not answer, or cannot be looked for, or the lease is over",
                 ));

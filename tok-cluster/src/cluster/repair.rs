@@ -159,6 +159,8 @@ impl Inner {
             hub.recheck(uid);
         }
         let mut rows = self.live(restored.others).await;
+        // Rows of logins here that failed, or are not done: they displace nobody.
+        rows.retain(|other| other.node != self.me || self.claims.has(uid, other.epoch));
         rows.push(row.clone());
         for node in self.places(&rows) {
             self.claims.note(uid, &node);
@@ -243,13 +245,15 @@ impl Inner {
             return Ok(false);
         }
         let mine = || rows.iter().filter(|row| row.node == self.me);
-        for row in mine().filter(|row| !self.claims.has(uid, row.epoch)) {
-            self.registry(self.registry.release(uid, row.epoch)).await?;
-        }
+        // First what is missing: a login that failed has taken the place of the session's row, and until that is back it
+        // is what leads newer logins elsewhere here.
         for (class, epoch) in self.claims.epochs(uid) {
             if !mine().any(|row| row.epoch == epoch) {
                 self.assert(&(uid.clone(), class, epoch)).await?;
             }
+        }
+        for row in mine().filter(|row| !self.claims.has(uid, row.epoch)) {
+            self.registry(self.registry.release(uid, row.epoch)).await?;
         }
         Ok(true)
     }

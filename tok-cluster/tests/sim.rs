@@ -5,6 +5,7 @@
 //! A seed stands for one run of one of the three simulations here. `TOK_SEED=N cargo test -p tok-cluster --test sim`
 //! replays one; `TOK_SEEDS=N` runs so many; `cargo xtask sim --nodes 3` runs many, with optimisation.
 
+#[allow(clippy::disallowed_types)] // std's mutex: the crates' own are not public.
 mod sim {
     pub(crate) mod scenario;
     pub(crate) mod watched;

@@ -42,7 +42,7 @@ async fn serve(runtime: impl Runtime, listener: impl Accept, config: TlsConfig) 
 }
 
 fn on_tokio(certificate: &Certificate) -> SocketAddr {
-    let (config, (told, addr)) = (certificate.config(), mpsc::channel());
+    let (config, (told, addr)) = (certificate.config(), mpsc::sync_channel(1));
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -55,7 +55,7 @@ fn on_tokio(certificate: &Certificate) -> SocketAddr {
 }
 
 fn on_smol(certificate: &Certificate) -> SocketAddr {
-    let (config, (told, addr)) = (certificate.config(), mpsc::channel());
+    let (config, (told, addr)) = (certificate.config(), mpsc::sync_channel(1));
     thread::spawn(move || {
         smol::block_on(async {
             let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

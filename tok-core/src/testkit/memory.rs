@@ -27,7 +27,6 @@ pub fn memory_pair(buffer: usize, confirms: bool) -> (MemoryTransport, MemoryPee
     )
 }
 
-/// What lies between the two ends.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     buffer: usize,
@@ -47,7 +46,6 @@ pub(super) struct Link {
     client_waker: Option<Waker>,
 }
 
-/// How the client is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Client {
     #[default]
@@ -60,7 +58,6 @@ pub(super) enum Client {
     Vanished,
 }
 
-/// What the server sends.
 #[derive(Debug)]
 pub(super) enum Sent {
     Message(Message),

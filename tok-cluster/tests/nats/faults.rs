@@ -128,9 +128,9 @@ async fn what_waits_to_be_written_fails_with_the_connection() {
     let broker = NatsBroker::builder(url).prefix(prefix()).connect().await.unwrap();
     let (bus, ear) = open(&broker, "a").await;
     proxy.hold(Direction::ToServer);
-    let frame = bytes::Bytes::from(vec![0; 512 * 1024]);
+    let frame = bytes::Bytes::from(vec![0; 64 * 1024]);
     let to = node("a");
-    let asked = join_all((0..1000).map(|_| bus.request(&to, frame.clone(), PATIENCE * 2)));
+    let asked = join_all((0..2000).map(|_| bus.request(&to, frame.clone(), PATIENCE * 2)));
     let cutting = async {
         tokio::task::yield_now().await;
         proxy.cut();
@@ -138,10 +138,10 @@ async fn what_waits_to_be_written_fails_with_the_connection() {
     let (results, ()) = soon("all fail", join(asked, cutting)).await;
     assert!(results.iter().all(|result| matches!(result, Err(BusError::Disconnected))));
     proxy.heal();
-    until("it is told", async || ear.states() == [BusState::Down, BusState::Gap]).await;
-    ask(&bus, "a", "hello").await.unwrap();
+    until("it is told", async || ear.states().ends_with(&[BusState::Gap])).await;
+    until_ok("a is there", async || ask(&bus, "a", "hello").await).await;
     // What the client had taken it may send now.
-    assert!(ear.requests() < 300, "{} requests arrived late", ear.requests());
+    assert!(ear.requests() < 600, "{} requests arrived late", ear.requests());
 }
 
 /// The server forgets the subscription, and the client does not know: its user was forbidden it for a moment.

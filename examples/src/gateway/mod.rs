@@ -38,7 +38,6 @@ use tok_ws::WsConfigError;
 pub use self::{
     cluster::ClusterName,
     flags::{Command, FlagError, Flags, Frames, HELP, RuntimeName},
-    operation::Operation,
     queue::QueueName,
     sockets::Addresses,
     tls::TlsFiles,

@@ -6,8 +6,7 @@ use tok_core::Uid;
 
 /// One message of a client, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Operation<'a> {
+pub(super) enum Operation<'a> {
     /// `E…`: to every session of the sender's own user.
     Echo,
     /// `TUID|…`: to every session of a user, if online.
@@ -34,11 +33,8 @@ pub enum Operation<'a> {
 pub(super) const SEPARATOR: char = '|';
 
 impl<'a> Operation<'a> {
-    /// Reads a message.
-    ///
-    /// # Errors
-    /// Says to the client what is wrong with it.
-    pub fn parse(message: &'a [u8]) -> Result<Self, &'static str> {
+    /// Reads a message; the error is for the client to read.
+    pub(super) fn parse(message: &'a [u8]) -> Result<Self, &'static str> {
         let (code, rest) = message.split_first().ok_or("the message is empty")?;
         match code {
             b'E' => Ok(Self::Echo),

@@ -30,6 +30,7 @@ const RECENT_MESSAGES: usize = 128;
 const MAX_CID: usize = 64;
 
 /// How long a receipt is awaited in a cluster, where it does not learn of a confirmation on another node.
+#[cfg(feature = "nats")]
 const PATIENCE_IN_CLUSTER: Duration = Duration::from_secs(60);
 
 /// The chat's logic. Clones share one state.

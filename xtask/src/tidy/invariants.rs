@@ -1,14 +1,20 @@
-//! Every numbered invariant of `ARCHITECTURE.md` names the test or the command that enforces it.
+//! Every numbered invariant of `ARCHITECTURE.md`, and every failure of `docs/failures.md`, names the test or the command
+//! that enforces it.
 //!
 //! An invariant begins with a line `**N. …` and ends before the next one or the next heading. It names tests as
 //! `path/to/file.rs::test_name` and commands as `cargo xtask NAME`, in backticks.
 
-/// Checks the text against the files that `read` finds.
-pub(super) fn check(text: &str, commands: &[&str], read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+/// Checks a document's text against the files that `read` finds.
+pub(super) fn check(
+    document: &str,
+    text: &str,
+    commands: &[&str],
+    read: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
     let mut errors = Vec::new();
     let invariants = invariants(text);
     if invariants.is_empty() {
-        errors.push("ARCHITECTURE.md has no numbered invariant (a line that begins `**1. `)".to_owned());
+        errors.push(format!("{document} has no numbered invariant (a line that begins `**1. `)"));
     }
     for (number, body) in invariants {
         let mut enforcers = 0;
@@ -22,10 +28,10 @@ pub(super) fn check(text: &str, commands: &[&str], read: impl Fn(&str) -> Option
                 continue;
             };
             enforcers += 1;
-            errors.extend(problem.map(|problem| format!("ARCHITECTURE.md: invariant {number}: {problem}")));
+            errors.extend(problem.map(|problem| format!("{document}: invariant {number}: {problem}")));
         }
         if enforcers == 0 {
-            errors.push(format!("ARCHITECTURE.md: invariant {number} names no test and no command"));
+            errors.push(format!("{document}: invariant {number} names no test and no command"));
         }
     }
     errors
@@ -76,7 +82,7 @@ mod tests {
         let read = |path: &str| {
             (path == "tok-core/tests/order.rs").then(|| "fn in_order() {}\n// fn gone() {}\n".to_owned())
         };
-        check(text, &["tidy"], read)
+        check("ARCHITECTURE.md", text, &["tidy"], read)
     }
 
     #[test]

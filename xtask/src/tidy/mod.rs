@@ -30,7 +30,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     errors.extend(check_trees(workspace)?);
     errors.extend(check_manifests(workspace)?);
     errors.extend(sources.iter().flat_map(sources::check));
-    errors.extend(check_invariants(workspace)?);
+    errors.extend(check_invariants(workspace));
     errors.extend(mutants::rotten(&workspace.root)?);
 
     for warning in sources.iter().filter_map(sources::warn_size) {
@@ -87,12 +87,14 @@ fn check_manifests(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(errors)
 }
 
-fn check_invariants(workspace: &Workspace) -> Result<Vec<String>> {
-    let Ok(text) = fs::read_to_string(workspace.root.join("ARCHITECTURE.md")) else {
-        return Ok(vec!["there is no ARCHITECTURE.md".to_owned()]);
-    };
+fn check_invariants(workspace: &Workspace) -> Vec<String> {
     let commands: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
-    Ok(invariants::check(&text, &commands, |path| fs::read_to_string(workspace.root.join(path)).ok()))
+    let find = |path: &str| fs::read_to_string(workspace.root.join(path)).ok();
+    let check = |document| match find(document) {
+        Some(text) => invariants::check(document, &text, &commands, find),
+        None => vec![format!("there is no {document}")],
+    };
+    ["ARCHITECTURE.md", "docs/failures.md"].into_iter().flat_map(check).collect()
 }
 
 fn load_sources(workspace: &Workspace) -> Result<Vec<Source>> {

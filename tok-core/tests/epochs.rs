@@ -14,7 +14,7 @@ use tok_core::{
     relay::{Audience, Claim, Delivery, Node, Relay, RelayError, Target},
     rt::Runtime,
     testkit::{
-        MemoryPeer, Read, memory_pair,
+        MemoryPeer, MemoryRelay, Read, memory_pair,
         queue::ReferenceQueue,
         sim::{Sim, SimRuntime},
     },
@@ -148,4 +148,48 @@ fn an_acknowledgement_that_was_fenced_is_made_up_for_at_the_next_login() {
         node.queue.len(&uid).await.unwrap()
     });
     assert_eq!(left, Ok(0));
+}
+
+/// From then on nothing that the device here confirmed left the queue, until that was full and took no more.
+#[test]
+fn a_device_that_came_and_went_elsewhere_does_not_fill_the_queue_of_the_one_here() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed);
+        let left = sim.run(async {
+            let rt = sim.runtime();
+            let queue = Arc::new(ReferenceQueue::with_caps(Caps { max_messages: 20, ..CAPS }));
+            let hubs: Vec<Hub> = MemoryRelay::cluster(2)
+                .into_iter()
+                .map(|relay| {
+                    let hub = Hub::builder(Echo).runtime(rt.clone()).relay(relay).queue(Arc::clone(&queue));
+                    hub.sso(Sso::PerDevice).build().unwrap()
+                })
+                .collect();
+            let login = async |node: usize, id: &str| {
+                let (transport, mut peer) = memory_pair(64 * 1024, true);
+                let session = hubs[node].serve(Device::new("ann").with_id(id), transport);
+                let session = async move {
+                    session.await;
+                };
+                rt.spawn("session", Box::pin(session));
+                peer.send("there?");
+                assert_eq!(peer.recv().await, Read::Message("there?".into()));
+                peer
+            };
+            let mut desk = login(0, "desk").await;
+            let phone = login(1, "phone").await;
+            phone.close();
+            rt.sleep(SECOND).await;
+            for n in 0..60 {
+                hubs[0].send("ann", n.to_string()).ttl(600 * SECOND).await.unwrap();
+                assert_eq!(desk.recv().await, Read::Message(n.to_string().into()));
+                // The probe behind it is answered.
+                assert_eq!(desk.try_recv(), None);
+                rt.sleep(SECOND).await;
+            }
+            rt.sleep(10 * SECOND).await;
+            queue.len(&Uid::from("ann")).await.unwrap()
+        });
+        assert_eq!(left, Ok(0), "seed {seed}");
+    }
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     effects::Effects,
+    fence,
     hooks::Undelivered,
     inner::Inner,
     log::{Cursor, Known, LogEntry},
@@ -290,6 +291,9 @@ async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Res
             state.fenced = state.fenced.max(Some(fence));
         }
         state.log.set_stored_len(len);
+    }
+    if !acked {
+        fence::refused(hub, user);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod builder;
 mod driver;
 mod effects;
+mod fence;
 mod here;
 mod hooks;
 mod inner;

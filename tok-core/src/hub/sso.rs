@@ -35,6 +35,11 @@ impl Sso {
         Self::ByClass(Arc::new(class))
     }
 
+    /// Whether a user can have several sessions.
+    pub(crate) fn keeps_others(&self) -> bool {
+        !matches!(self, Self::PerUser)
+    }
+
     pub(crate) fn class(&self, device: &Device) -> Class {
         match self {
             Self::PerUser => Some("".into()),

@@ -129,7 +129,12 @@ impl State {
 
     /// What the queue has yet to be told that it would not refuse.
     pub(crate) fn ack_due(&self) -> Option<Seq> {
-        self.log.ack_due().filter(|_| self.fenced.is_none_or(|fenced| fenced < self.epoch))
+        self.log.ack_due().filter(|_| !self.is_fenced_off())
+    }
+
+    /// Whether the queue refuses acknowledgements from here until there is a newer epoch.
+    pub(crate) fn is_fenced_off(&self) -> bool {
+        self.fenced.is_some_and(|fenced| fenced >= self.epoch)
     }
 
     pub(crate) fn live(&self) -> usize {

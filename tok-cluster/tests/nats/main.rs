@@ -1,5 +1,6 @@
 //! `NatsBroker` on real servers, which the tests start.
 
+mod claims;
 mod conformance;
 mod faults;
 mod healing;

@@ -73,6 +73,7 @@ impl Sent {
     }
 
     /// Sends portions until the gateway is gone, of which none may be refused.
+    #[cfg(feature = "redb")]
     pub(crate) async fn send_until_the_end(&mut self, sender: &mut Tcp, to: &str, portion: usize) {
         loop {
             match self.send(sender, to, portion).await {
@@ -107,6 +108,7 @@ impl Seen {
     }
 
     /// A session reads what there is for it.
+    #[cfg(feature = "redb")]
     pub(crate) async fn read_what_is_there(&mut self, receiver: &mut Tcp) {
         receiver.send("E").await;
         let mut last = None;

@@ -31,7 +31,7 @@ impl Tcp {
     }
 
     /// As [`login`](Self::login), to a server that may be gone.
-    #[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
+    #[cfg(feature = "redb")]
     pub(crate) async fn try_login(addr: SocketAddr, login: &str) -> Option<Self> {
         let stream = within("a connection or its refusal", TcpStream::connect(addr)).await.ok()?;
         let mut client = Self { stream, confirms: login.contains("&confirm=1"), buffer: Vec::new() };

@@ -17,7 +17,7 @@ use tok_core::{
     testkit::{
         MemoryPeer, MemoryRelay, Read, memory_pair,
         queue::ReferenceQueue,
-        sim::{Sim, SimRuntime},
+        sim::{Sim, SimQueue, SimRuntime},
     },
 };
 
@@ -219,6 +219,35 @@ fn a_relay_that_missed_something_can_make_up_for_it() {
         assert!(node.end(&alice, Epoch::new(7), CloseReason::Unavailable));
         assert_eq!(peer.recv().await, Read::Close(CloseReason::Unavailable));
         assert_eq!(node.claims(), []);
+    });
+}
+
+/// They waited until the queue was back, because somebody else might have stored something.
+#[test]
+fn users_of_one_node_reach_each_other_while_the_queue_that_is_looked_into_is_away() {
+    each_seed(async |sim| {
+        let (rt, relay) = (sim.runtime(), Deaf::default());
+        let queue = SimQueue::new(rt.clone(), CAPS, Duration::from_millis(5), 0);
+        let builder = Hub::builder(Nothing).runtime(rt.clone()).relay(relay.clone()).queue(queue.clone());
+        let cluster = Cluster { rt, hubs: vec![builder.build().unwrap()] };
+        let hub = &cluster.hubs[0];
+        let mut peer = cluster.login(0, Device::new("alice")).await;
+        hub.send("alice", "kept").ttl(HOUR).await.unwrap();
+        assert_eq!(text(&mut peer).await, "kept");
+
+        queue.set_down(true);
+        relay.0.get().unwrap().recheck(&Uid::from("alice"));
+        for n in 0..3 {
+            assert_eq!(hub.send("alice", n.to_string()).await.unwrap().sessions(), 1);
+            assert_eq!(text(&mut peer).await, n.to_string());
+            // What could not be kept has no place that others wait behind.
+            hub.send("alice", "refused").ttl(HOUR).await.unwrap_err();
+        }
+        queue.set_down(false);
+        hub.send("alice", "kept again").ttl(HOUR).await.unwrap();
+        hub.send("alice", "and then").await.unwrap();
+        assert_eq!(text(&mut peer).await, "kept again");
+        assert_eq!(text(&mut peer).await, "and then");
     });
 }
 

@@ -25,8 +25,8 @@ impl Cursor {
 /// What of a user's log a message that is not kept follows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum After {
-    /// Sent here: all that this node's log had then. The sequence is what the queue held before that, the highest there
-    /// is where nobody knew.
+    /// Sent here: all that this node's log had then. The sequence is what the queue was last known to hold before that,
+    /// the highest there is where nobody has known yet.
     Here(Cursor),
     /// Sent on another node: what that node had stored.
     Elsewhere(Seq),
@@ -40,6 +40,14 @@ impl After {
             Self::Here(last) if next.pos > 0 => last.pos < next.pos,
             Self::Here(last) => last.seq < next.seq && last.pos <= fed.pos,
             Self::Elsewhere(last) => next.seq == Seq::START || last < next.seq,
+        }
+    }
+
+    /// Whether a session that has been given all up to `fed` has all that it follows.
+    pub(crate) fn is_reached(self, fed: Cursor) -> bool {
+        match self {
+            Self::Here(last) => last.seq <= fed.seq && last.pos <= fed.pos,
+            Self::Elsewhere(last) => last <= fed.seq,
         }
     }
 }
@@ -58,6 +66,8 @@ pub(crate) struct Log {
     last_pos: u64,
     /// The last stored entry before `back`; `None` until the queue has been asked.
     stored_tail: Option<Seq>,
+    /// What it was when it was forgotten last.
+    tail_was: Option<Seq>,
     /// What other nodes said that they have stored. A reading of the queue may be older than that.
     told_tail: Seq,
     /// How often the end was forgotten.
@@ -101,7 +111,12 @@ impl Log {
 
     /// What a message that is sent here now follows.
     pub(crate) fn end(&self) -> After {
-        After::Here(Cursor { seq: self.stored_tail.unwrap_or(Seq::new(u64::MAX)), pos: self.last_pos })
+        // While the queue is looked into again, which can take as long as it is away: what others may have stored without
+        // a word, senders here do not follow.
+        let tail = self.stored_tail.or(self.tail_was).unwrap_or(Seq::new(u64::MAX));
+        // Not the last position given, which may have been refused since.
+        let last = self.back.back().map(|entry| entry.pos).or(self.moved.back().map(|(pos, _)| *pos));
+        After::Here(Cursor { seq: tail, pos: last.unwrap_or_default() })
     }
 
     pub(crate) fn confirmed(&self) -> Cursor {
@@ -171,6 +186,7 @@ impl Log {
 
     /// Somebody may have stored more without a word: reading will find the end.
     pub(crate) fn forget_stored_tail(&mut self) {
+        self.tail_was = self.stored_tail.or(self.tail_was);
         self.stored_tail = None;
         self.forgotten += 1;
     }

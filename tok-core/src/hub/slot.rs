@@ -221,7 +221,9 @@ impl Slot {
         self.unkept_bytes += cost;
         let item = Item { packet: Arc::clone(packet), kept: None };
         match after {
-            Some(after) if self.behind => self.held.push_back((after, item)),
+            Some(after) if self.behind && !(self.held.is_empty() && after.is_reached(self.fed)) => {
+                self.held.push_back((after, item));
+            }
             _ => {
                 self.outbox_bytes += cost;
                 self.outbox.push_back(item);

@@ -143,6 +143,26 @@ fn devices_on_several_nodes_all_receive_whoever_sends() {
     });
 }
 
+/// It was handed to that node once for each that named it.
+#[test]
+fn a_node_that_several_name_is_given_a_message_once() {
+    each_seed(async |sim| {
+        let nodes = Nodes::with(sim, 4, Sso::PerDevice, |builder| builder).await;
+        let mut devices = Vec::new();
+        for node in 0..2 {
+            devices.push(nodes.login(node, Device::new("gwen").with_id(format!("d{node}"))).await);
+        }
+        // The route is learned when two are there, and the third is not told of it.
+        nodes.hub(3).send("gwen", "two").await.unwrap();
+        devices.push(nodes.login(2, Device::new("gwen").with_id("d2")).await);
+        let receipt = nodes.hub(3).send("gwen", "three").await.unwrap();
+        assert_eq!(receipt.sessions(), 3);
+        assert_eq!(text(&mut devices[2]).await, "three");
+        nodes.rt.sleep(common::SECOND).await;
+        assert_eq!(devices[2].try_recv(), None);
+    });
+}
+
 #[test]
 fn without_single_sign_on_nothing_is_displaced() {
     each_seed(async |sim| {

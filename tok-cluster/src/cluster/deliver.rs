@@ -62,6 +62,9 @@ impl Inner {
             }
         }
         again.retain(|node| !progress.asked.contains(node) && *node != self.me);
+        // Several may have named the same.
+        again.sort_unstable();
+        again.dedup();
         self.deliver_to(again, uid, delivery, end, &mut progress).await;
         let Progress { sessions, mut in_doubt, .. } = progress;
         // Whoever has got it somewhere has got it; a hint is for every node.

@@ -138,6 +138,8 @@ impl Traffic {
                 self.rt.spawn("sender", Box::pin(sends));
             }
         }
+        let ghost = Client::new(self.clone(), Uid::from("a ghost"), String::new());
+        self.rt.spawn("ghost", Box::pin(ghost.haunt()));
         let clients = (0..self.users).flat_map(|user| (0..self.devices).map(move |device| (user, device)));
         let mut clients: Vec<Client> = clients.map(|(user, device)| self.client(user, device)).collect();
         let mut running: Vec<BoxFuture<'_, ()>> = Vec::new();

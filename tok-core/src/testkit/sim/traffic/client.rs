@@ -68,6 +68,15 @@ impl Client {
         }
     }
 
+    /// Connects, vanishes and never comes back, so that only time ends the session.
+    pub(super) async fn haunt(self) {
+        self.traffic.pause(5000).await;
+        if let Some((mut peer, _)) = self.connect() {
+            self.traffic.pause(3000).await;
+            peer.vanish();
+        }
+    }
+
     pub(super) async fn read_on(&mut self, time: Duration) {
         let rt = self.traffic.rt.clone();
         within(&rt, time, async { while self.read(DAY).await != Some(false) {} }).await;

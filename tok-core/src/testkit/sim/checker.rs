@@ -163,7 +163,7 @@ impl Checker {
         });
     }
 
-    /// How many sessions have opened and closed.
+    /// How many sessions have opened, and how many closed otherwise than because their peers were gone.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.shared.state.lock().roll.events()

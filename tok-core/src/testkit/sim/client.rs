@@ -47,6 +47,7 @@ impl Default for Network {
 /// use std::time::Duration;
 /// use tok_core::{
 ///     Actor, Device, Hub, Message, Session, async_trait,
+///     rt::Runtime,
 ///     testkit::{
 ///         Read,
 ///         sim::{Network, Sim, sim_pair},

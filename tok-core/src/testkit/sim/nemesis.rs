@@ -11,6 +11,7 @@ type Act = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// use std::time::Duration;
 /// use tok_core::{
 ///     queue::Caps,
+///     rt::Runtime,
 ///     testkit::sim::{Nemesis, Sim, SimQueue},
 /// };
 ///

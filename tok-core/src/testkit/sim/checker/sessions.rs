@@ -177,7 +177,12 @@ impl Roll {
         }
         connection.session = None;
         self.open.remove(&number);
-        self.events += 1;
+        // A peer that is found to be gone is no unrest.
+        let found_gone = matches!(
+            reason,
+            CloseReason::Idle | CloseReason::Slow | CloseReason::Disconnected | CloseReason::PeerClosed
+        );
+        self.events += u64::from(!found_gone);
         if connection.handling {
             return broken(13, format_args!("{session:?} closed while a message was handled"));
         }

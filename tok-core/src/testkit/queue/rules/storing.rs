@@ -126,7 +126,6 @@ pub async fn a_dropped_enqueue_is_whole_or_nothing(queue: &dyn Queue) {
     let log = Log::of(queue, &uid);
     let batch = entries(0..3);
     for polls in 1..4 {
-        let before = log.len().await;
         let mut future = queue.enqueue(&uid, &batch, Admit::WithinLimits);
         for _ in 0..polls {
             let poll = |cx: &mut Context<'_>| Poll::Ready(future.as_mut().poll(cx).is_ready());
@@ -135,8 +134,9 @@ pub async fn a_dropped_enqueue_is_whole_or_nothing(queue: &dyn Queue) {
             }
         }
         drop(future);
-        let there = log.read().await.len() as u64 - before;
-        assert!(there == 0 || there == 3, "{there} of a batch of 3 are there");
+        // A batch of a turn before may have come in meanwhile.
+        let there = log.read().await.len();
+        assert!(there % 3 == 0 && there <= 3 * polls, "{there} of {polls} batches of 3 are there");
     }
     log.add(&entries(7..8)).await;
     assert_eq!(log.entries().await.last(), Some(&entry(7)));

@@ -69,7 +69,7 @@ fn wrong_values_are_refused() {
         "--queue redis:",
         "--cluster mqtt://a:1",
         "--cluster a:1",
-        "--cluster nats://a:1 --node a.b",
+        "--node a.b --cluster nats://a:1",
         "--metrics 9100",
         "--origin chat.example",
         "--auth-timeout -1",

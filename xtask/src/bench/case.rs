@@ -12,6 +12,8 @@ pub(super) struct Case {
     pub(super) args: &'static [&'static str],
     /// The same for `--quick`, instead.
     pub(super) quick: &'static [&'static str],
+    /// How often every server has its turn; twice for `--quick`.
+    rounds: usize,
     /// The curve that its first figure is a point of, and where.
     pub(super) point: Option<(&'static str, f64)>,
     /// It is measured for that point alone.
@@ -50,8 +52,12 @@ const fn curve(
     args: &'static [&'static str],
     figures: &'static [Figure],
 ) -> Case {
-    Case { name, args, quick: args, point: Some(point), curve: true, figures }
+    Case { name, args, quick: args, rounds: 3, point: Some(point), curve: true, figures }
 }
+
+/// Rounds of traffic are short and many: what else the machine does changes from second to second, and a ratio is one of
+/// two servers only if it hits both.
+const TRAFFIC_ROUNDS: usize = 15;
 
 /// The curves, by what their points are told apart by.
 pub(super) const FAN_OUT: &str = "fan-out: CPU per delivery (µs) by receivers";
@@ -66,16 +72,18 @@ pub(super) const CURVES: [&str; 4] = [FAN_OUT, ROOMS, SIZES, LOGINS];
 pub(super) const CASES: &[Case] = &[
     Case {
         name: "fan-out",
-        args: &["--scenario", "fan-out"],
-        quick: &["--scenario", "fan-out", "--seconds", "1"],
+        args: &["--scenario", "fan-out", "--warmup", "0.3", "--seconds", "1"],
+        quick: &["--scenario", "fan-out", "--warmup", "0.3", "--seconds", "1"],
+        rounds: TRAFFIC_ROUNDS,
         point: Some((FAN_OUT, 2000.0)),
         curve: false,
         figures: &[figure("fan-out to 2,000 (`B`), CPU per delivery", CPU, "µs", "≤ 1.2 × floor", Some(3.0))],
     },
     Case {
         name: "echo",
-        args: &["--scenario", "echo"],
-        quick: &["--scenario", "echo", "--seconds", "1"],
+        args: &["--scenario", "echo", "--warmup", "0.3", "--seconds", "1"],
+        quick: &["--scenario", "echo", "--warmup", "0.3", "--seconds", "1"],
+        rounds: TRAFFIC_ROUNDS,
         point: Some((SIZES, 100.0)),
         curve: false,
         figures: &[
@@ -88,8 +96,9 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "relay",
-        args: &["--scenario", "relay"],
-        quick: &["--scenario", "relay", "--seconds", "1"],
+        args: &["--scenario", "relay", "--warmup", "0.3", "--seconds", "1"],
+        quick: &["--scenario", "relay", "--warmup", "0.3", "--seconds", "1"],
+        rounds: TRAFFIC_ROUNDS,
         point: None,
         curve: false,
         figures: &[figure(
@@ -102,8 +111,9 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "pipelined",
-        args: &["--scenario", "pipelined"],
-        quick: &["--scenario", "pipelined", "--seconds", "1"],
+        args: &["--scenario", "pipelined", "--warmup", "0.3", "--seconds", "1"],
+        quick: &["--scenario", "pipelined", "--warmup", "0.3", "--seconds", "1"],
+        rounds: TRAFFIC_ROUNDS,
         point: None,
         curve: false,
         figures: &[
@@ -115,6 +125,7 @@ pub(super) const CASES: &[Case] = &[
         name: "connect",
         args: &["--scenario", "connect"],
         quick: &["--scenario", "connect", "--connections", "1000"],
+        rounds: TRAFFIC_ROUNDS,
         point: Some((LOGINS, 4000.0)),
         curve: false,
         figures: &[figure("CPU per connect", CPU, "µs", "≤ 40 µs", Some(10.0))],
@@ -123,6 +134,8 @@ pub(super) const CASES: &[Case] = &[
         name: "idle",
         args: &["--scenario", "idle"],
         quick: &["--scenario", "idle", "--connections", "2000"],
+        // Memory does not vary.
+        rounds: 2,
         point: None,
         curve: false,
         figures: &[
@@ -212,6 +225,10 @@ pub(super) fn digits(value: f64) -> String {
 }
 
 impl Case {
+    pub(super) fn rounds(&self, quick: bool) -> usize {
+        if quick { 2 } else { self.rounds }
+    }
+
     /// A line that says how it went, and whether it was the tool that could do no more.
     pub(super) fn progress(&self, round: usize, server: &Server, report: &Value) -> String {
         let figures: Vec<String> = self

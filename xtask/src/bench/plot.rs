@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 pub(super) struct Bar {
     pub(super) label: String,
     pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
 }
 
 const WIDTH: f64 = 720.0;
@@ -17,9 +17,9 @@ const VALUES: f64 = 70.0;
 const ROW: f64 = 30.0;
 const TOP: f64 = 40.0;
 
-/// Horizontal bars of the medians, each with a line from the least to the most.
+/// Horizontal bars of the medians, each with a line between which half of the rounds are.
 pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
-    let most = bars.iter().map(|bar| bar.max).fold(f64::MIN_POSITIVE, f64::max);
+    let most = bars.iter().map(|bar| bar.high).fold(f64::MIN_POSITIVE, f64::max);
     let x = |value: f64| LABELS + value / most * (WIDTH - LABELS - VALUES);
     let height = TOP + ROW * bars.len() as f64 + 10.0;
     let mut svg = format!(
@@ -45,9 +45,9 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
             top + 5.0,
             x(bar.median) - LABELS,
             ROW - 10.0,
-            x(bar.min),
-            x(bar.max),
-            x(bar.max) + 8.0,
+            x(bar.low),
+            x(bar.high),
+            x(bar.high) + 8.0,
             middle + 4.0,
             bar.median,
         );
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_longest_bar_fills_the_width_and_text_is_escaped() {
-        let bar = |label: &str, value| Bar { label: label.to_owned(), median: value, min: value, max: value };
+        let bar = |label: &str, value| Bar { label: label.to_owned(), median: value, low: value, high: value };
         let svg = bars("a < b", &[bar("one & two", 1.0), bar("gateway, x", 2.0)]);
         assert!(svg.contains("a &lt; b") && svg.contains("one &amp; two"), "{svg}");
         assert!(svg.contains("width=\"220.0\"") && svg.contains("width=\"440.0\""), "{svg}");

@@ -23,22 +23,25 @@ struct Sample {
     report: Value,
 }
 
-/// The middle, the least and the most of some values.
+/// The middle of some values, and between which the middle half of them lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Spread {
     median: f64,
-    min: f64,
+    low: f64,
+    high: f64,
     max: f64,
 }
 
 impl Spread {
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median =
-            if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-        Some(Self { median, min, max })
+        let max = *values.last()?;
+        let at = |quarters: usize| {
+            let place = (values.len() - 1) as f64 * quarters as f64 / 4.0;
+            let (below, above) = (values[place.floor() as usize], values[place.ceil() as usize]);
+            below + (above - below) * place.fract()
+        };
+        Some(Self { median: at(2), low: at(1), high: at(3), max })
     }
 }
 
@@ -82,7 +85,8 @@ impl Samples {
         let mut out = String::from("# Benchmark\n\n");
         let _ = writeln!(
             out,
-            "{how}. Medians of {} rounds; ×: the ratio to the floor of the same round, its median (least to most).\n",
+            "{how}. Medians of up to {} rounds (and between which half of them are); ×: the ratio to the floor of the \
+             same round.\n",
             self.rounds()
         );
         let heads: Vec<String> = servers.iter().map(ToString::to_string).collect();
@@ -100,7 +104,7 @@ impl Samples {
     }
 
     fn cell(&self, case: &Case, figure: &Figure, server: &Server) -> String {
-        let Some(Spread { median, min, max }) = self.values(case, figure, server) else {
+        let Some(Spread { median, low, high, max }) = self.values(case, figure, server) else {
             return "–".to_owned();
         };
         if figure.key == "out_of_order" {
@@ -109,11 +113,13 @@ impl Samples {
         }
         let value = figure.value(median);
         if *server == Server::Floor {
-            return format!("{value} ({}–{})", digits(min), digits(max));
+            return format!("{value} ({}–{})", digits(low), digits(high));
         }
         match self.ratios(case, figure, server) {
-            Some(Spread { median, min, max }) => format!("{value}, **×{median:.2}** ({min:.2}–{max:.2})"),
-            None => format!("{value} ({}–{})", digits(min), digits(max)),
+            Some(Spread { median, low, high, .. }) => {
+                format!("{value}, **×{median:.2}** ({low:.2}–{high:.2})")
+            }
+            None => format!("{value} ({}–{})", digits(low), digits(high)),
         }
     }
 
@@ -149,8 +155,8 @@ impl Samples {
     pub(super) fn plots(&self, cases: &[&'static Case], servers: &[Server]) -> Vec<(String, String)> {
         let plot = |case: &Case, figure: &Figure| {
             let bar = |server: &Server| {
-                let Spread { median, min, max } = self.values(case, figure, server)?;
-                Some(Bar { label: server.to_string(), median, min, max })
+                let Spread { median, low, high, .. } = self.values(case, figure, server)?;
+                Some(Bar { label: server.to_string(), median, low, high })
             };
             let measured: Vec<Bar> = servers.iter().filter_map(bar).collect();
             let name = format!("{}-{}.svg", case.name, figure.key.replace('_', "-"));
@@ -205,9 +211,9 @@ mod tests {
             samples.add(echo(), &gateway, round, json!({"cpu_us": ours}));
         }
         let ratios = samples.ratios(echo(), &echo().figures[0], &gateway).unwrap();
-        assert_eq!(ratios, Spread { median: 1.5, min: 1.5, max: 2.0 });
+        assert_eq!(ratios, Spread { median: 1.5, low: 1.5, high: 1.75, max: 2.0 });
         let report = samples.report(&[echo()], &[Server::Floor, gateway], "here", &[]);
-        assert!(report.contains("6.00 µs, **×1.50** (1.50–2.00)"), "{report}");
+        assert!(report.contains("6.00 µs, **×1.50** (1.50–1.75)"), "{report}");
         // Latencies were not reported.
         assert!(report.contains("| – | – |"), "{report}");
     }

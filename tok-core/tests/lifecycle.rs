@@ -372,3 +372,17 @@ async fn a_sessions_future_is_small() {
     // 416 when this was written: the session's state and its handler, and the transport once.
     assert!(size <= 448, "{size} bytes");
 }
+
+/// Handlers await these in every branch that sends something, and so every handled message's box has room for the largest.
+#[tokio::test]
+async fn futures_that_handlers_await_are_small() {
+    let hub = builder().build().unwrap();
+    let sizes = [
+        size_of_val(&hub.send("alice", "x").into_future()),
+        size_of_val(&hub.broadcast("x")),
+        size_of_val(&hub.publish("tea", "x")),
+        size_of_val(&hub.kick("alice").into_future()),
+        size_of_val(&hub.is_online("alice")),
+    ];
+    assert!(sizes.iter().all(|size| *size <= 320), "{sizes:?}");
+}

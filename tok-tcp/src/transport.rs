@@ -13,8 +13,10 @@ use tok_core::{
 
 use crate::frame::{Decoder, FRAMING, HEAD};
 
-/// The stack buffer that small frames are read through.
-const SCRATCH: usize = 4096;
+/// The stack buffer that small frames are read through, and a larger one for where the last read left more. They have
+/// to be cleared.
+const SCRATCH: usize = 1024;
+const LONG_SCRATCH: usize = 4096;
 
 /// Reads in one poll before others get their turn; a fast peer on a fast network may always have more.
 const READS_PER_POLL: usize = 64;
@@ -41,6 +43,8 @@ pub struct TcpTransport<S> {
     // What was read behind the frame that was returned last, from `taken` on.
     unread: Vec<u8>,
     taken: usize,
+    // The last read has filled its buffer.
+    more: bool,
     out: WriteQueue,
     confirm: bool,
     probes: VecDeque<Probe>,
@@ -82,6 +86,7 @@ impl<S: ByteStream> TcpTransport<S> {
             decoder: Decoder::new(limit),
             unread: Vec::new(),
             taken: 0,
+            more: false,
             out: WriteQueue::default(),
             confirm,
             probes: VecDeque::new(),
@@ -116,7 +121,8 @@ impl<S: ByteStream> TcpTransport<S> {
                     self.decoder.filled(count);
                     (count, self.decoder.decode(&mut &[][..])?)
                 }
-                None => ready!(self.poll_scratch(cx))?,
+                None if self.more => ready!(self.poll_scratch::<LONG_SCRATCH>(cx))?,
+                None => ready!(self.poll_scratch::<SCRATCH>(cx))?,
             };
             if frame.is_some() {
                 return Poll::Ready(Ok(frame));
@@ -133,9 +139,13 @@ impl<S: ByteStream> TcpTransport<S> {
     /// Reads once through the stack: how many bytes came, and the first frame that they complete.
     // In a function of its own, so that only calls that read pay for clearing the buffer.
     #[inline(never)]
-    fn poll_scratch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, Option<Bytes>), TransportError>> {
-        let mut scratch = [0; SCRATCH];
+    fn poll_scratch<const N: usize>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(usize, Option<Bytes>), TransportError>> {
+        let mut scratch = [0; N];
         let count = ready!(self.stream.poll_read(cx, &mut scratch))?;
+        self.more = count == N;
         let mut input = &scratch[..count];
         let frame = self.decoder.decode(&mut input)?;
         self.keep(input.to_vec());
@@ -168,7 +178,7 @@ impl<S: ByteStream> TcpTransport<S> {
 
     /// Reads to the end of the stream, a part at each poll.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        let mut scratch = [0; SCRATCH];
+        let mut scratch = [0; LONG_SCRATCH];
         for _ in 0..READS_PER_POLL {
             if ready!(self.stream.poll_read(cx, &mut scratch))? == 0 {
                 return Poll::Ready(Ok(()));

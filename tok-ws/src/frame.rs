@@ -23,13 +23,17 @@ const BINARY_FRAME: u8 = 0x82;
 const CLOSE_FRAME: u8 = 0x88;
 const PING_FRAME: u8 = 0x89;
 
-const MAX_HEADER: usize = 10;
-
 /// Control frames carry at most 125 bytes (RFC 6455 section 5.5), of which a close code takes two.
 const MAX_REASON: usize = 123;
 
 fn encode(head: u8, payload: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(MAX_HEADER + payload.len());
+    let header = match payload.len() {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    // Room to spare would take a second piece of memory, to remember it.
+    let mut frame = BytesMut::with_capacity(header + payload.len());
     frame.put_u8(head);
     match payload.len() {
         len @ 0..=125 => frame.put_u8(len as u8),

@@ -45,6 +45,8 @@ pub struct WsTransport<S> {
     decoder: Option<Box<dyn Decoder>>,
     /// Bytes that the decoder has been fed, as far as they say how large its buffers may have become.
     fed: u32,
+    /// The last read has filled its buffer.
+    more: bool,
     /// The decoder has given a Ping and may have yet to give its Pong.
     pinged: bool,
     /// What the guard refused, to be told when the events before it have been.
@@ -81,8 +83,13 @@ const MAX_BARRIERS: usize = 16;
 /// Events and reads between two yields, on runtimes that do not make busy tasks yield by themselves.
 const BUDGET: u8 = 64;
 
-const SMALL_READ: usize = 4 * 1024;
-const BIG_READ: usize = 32 * 1024;
+/// What is read at once, into a buffer on the stack that has to be cleared: room for some messages of a chat, for many
+/// where the last read left more, and for long ones.
+const READ: usize = 1024;
+const LONG_READ: usize = 4 * 1024;
+const LONGEST_READ: usize = 32 * 1024;
+/// A decoder that was fed more than this at a time may hold large buffers.
+const MAX_SPARE: u32 = 4 * 1024;
 
 impl<S: ByteStream> WsTransport<S> {
     /// A connection whose stream stands right behind the handshake.
@@ -94,6 +101,7 @@ impl<S: ByteStream> WsTransport<S> {
             config,
             decoder: None,
             fed: 0,
+            more: false,
             pinged: false,
             violation: None,
             out: WriteQueue::default(),
@@ -128,7 +136,7 @@ impl<S: ByteStream> WsTransport<S> {
     fn rest(&mut self) {
         let given_all = self.guard.is_spent();
         self.guard.forget_events();
-        let small = std::mem::take(&mut self.fed) <= SMALL_READ as u32;
+        let small = std::mem::take(&mut self.fed) <= MAX_SPARE;
         if let Some(decoder) = self.decoder.take().filter(|_| given_all && small) {
             spare::put(&self.config, decoder);
         }
@@ -242,20 +250,24 @@ impl<S: ByteStream> WsTransport<S> {
         }
     }
 
-    /// Reads once and feeds what came; `false` at the end of the stream. Big messages get a bigger buffer.
+    /// Reads once and feeds what came; `false` at the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.guard.remaining() > SMALL_READ as u64 {
-            self.poll_fill_with::<BIG_READ>(cx)
+        let rest_of_frame = self.guard.remaining();
+        if rest_of_frame > LONG_READ as u64 {
+            self.poll_fill_with::<LONGEST_READ>(cx)
+        } else if self.more || rest_of_frame > READ as u64 {
+            self.poll_fill_with::<LONG_READ>(cx)
         } else {
-            self.poll_fill_with::<SMALL_READ>(cx)
+            self.poll_fill_with::<READ>(cx)
         }
     }
 
-    // Out of line, so that the frames of callers do not carry both buffers.
+    // Out of line, so that the frames of callers do not carry the buffers.
     #[inline(never)]
     fn poll_fill_with<const N: usize>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut buf = [0; N];
         let count = ready!(self.stream.poll_read(cx, &mut buf))?;
+        self.more = count == N;
         if !self.peer_done {
             self.feed(&buf[..count]);
         }
@@ -276,7 +288,7 @@ impl<S: ByteStream> WsTransport<S> {
 
     /// Reads and forgets, all but the frame headers; `false` at the end of the stream.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut buf = [0; SMALL_READ];
+        let mut buf = [0; LONG_READ];
         let count = ready!(self.stream.poll_read(cx, &mut buf))?;
         if !self.peer_done && self.guard.check(&buf[..count]).1.is_err() {
             self.peer_done = true;

@@ -52,8 +52,7 @@ impl Operations {
     /// messages to one user in order.
     async fn perform(&self, session: &Session, message: Message) -> Result<Option<String>, String> {
         let hub = session.hub();
-        let data = message.data().clone();
-        let operation = Operation::parse(&data);
+        let operation = Operation::parse(message.data());
         self.count(|metrics| metrics.received(&operation));
         let handed = match operation? {
             Operation::Echo => hub.send(session.device().uid(), message).await.map_err(text)?.sessions(),
@@ -66,12 +65,12 @@ impl Operations {
             }
             Operation::Queue(uid, ttl) => hub.send(uid, message).ttl(ttl).await.map_err(text)?.sessions(),
             Operation::Broadcast => hub.broadcast(message).await.map_err(text)?,
-            Operation::Room(room) => hub.publish(room, message).await.map_err(text)?,
+            Operation::Room(room) => hub.publish(&room, message).await.map_err(text)?,
             Operation::Join(room) => {
-                let rooms = session.join(room).map_err(text)?;
+                let rooms = session.join(&room).map_err(text)?;
                 return Ok(Some(format!("+joined {room} {rooms}")));
             }
-            Operation::Leave(room) => return Ok(Some(format!("+left {room} {}", session.leave(room)))),
+            Operation::Leave(room) => return Ok(Some(format!("+left {room} {}", session.leave(&room)))),
             Operation::Kick(uid) => {
                 let ended = hub.kick(&uid).await.map_err(text)?;
                 return Ok(Some(format!("+kicked {uid} {ended}")));

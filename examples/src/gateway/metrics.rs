@@ -104,7 +104,7 @@ impl Metrics {
     }
 
     /// A client's message has come.
-    pub(super) fn received(&self, operation: &Result<Operation<'_>, &'static str>) {
+    pub(super) fn received(&self, operation: &Result<Operation, &'static str>) {
         self.received[match operation {
             Ok(Operation::Echo) => 0,
             Ok(Operation::Tell(_)) => 1,

@@ -28,9 +28,10 @@ mod queue;
 mod runtime;
 mod serve;
 mod sockets;
+mod stop;
 mod tls;
 
-use std::{future::Future, io};
+use std::io;
 
 use tok_core::{ConfigError, ShutdownReport};
 use tok_ws::WsConfigError;
@@ -43,24 +44,25 @@ pub use self::{
     tls::TlsFiles,
 };
 
-/// Serves on the calling thread, and on the worker threads that the flags ask for, until `stop` is ready; then drains
-/// within the drain timeout. `ready` is called once, when all listeners accept.
+/// Serves on the calling thread, and on the worker threads that the flags ask for, until the process is sent SIGTERM or
+/// SIGINT; then drains within the drain timeout. `ready` is called once, when all listeners accept, and `draining` when
+/// the signal has come.
 ///
 /// # Errors
 /// The gateway could not start; nothing has been served.
 pub fn run(
     flags: &Flags,
     ready: impl FnOnce(&Addresses),
-    stop: impl Future<Output = ()>,
+    draining: impl FnOnce(),
 ) -> Result<ShutdownReport, Error> {
     let tls = flags.tls.as_ref().map(TlsFiles::load).transpose()?;
     let (sockets, addresses, _file) = sockets::bind(flags)?;
     let ready = || ready(&addresses);
     match flags.runtime {
         #[cfg(feature = "smol")]
-        RuntimeName::Smol => runtime::on_smol(flags, tls, sockets, ready, stop),
+        RuntimeName::Smol => runtime::on_smol(flags, tls, sockets, ready, draining),
         // Flags are checked: another runtime that is not compiled in does not come here.
-        _ => runtime::on_tokio(flags, tls, sockets, ready, stop),
+        _ => runtime::on_tokio(flags, tls, sockets, ready, draining),
     }
 }
 
@@ -80,6 +82,9 @@ pub enum Error {
     /// The runtime could not start.
     #[error("cannot start the runtime: {0}")]
     Runtime(#[source] io::Error),
+    /// The signals that stop it cannot be heard.
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[source] io::Error),
     /// The certificate or its key cannot be used.
     #[error("cannot serve TLS with {path}: {cause}")]
     Tls {

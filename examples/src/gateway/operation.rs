@@ -6,7 +6,7 @@ use tok_core::Uid;
 
 /// One message of a client, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Operation<'a> {
+pub(super) enum Operation {
     /// `E…`: to every session of the sender's own user.
     Echo,
     /// `TUID|…`: to every session of a user, if online.
@@ -16,11 +16,11 @@ pub(super) enum Operation<'a> {
     /// `B…`: to everybody who is online.
     Broadcast,
     /// `JROOM`.
-    Join(&'a str),
+    Join(String),
     /// `LROOM`.
-    Leave(&'a str),
+    Leave(String),
     /// `RROOM|…`: to every connection in a room.
-    Room(&'a str),
+    Room(String),
     /// `KUID`.
     Kick(Uid),
     /// `OUID`.
@@ -32,9 +32,9 @@ pub(super) enum Operation<'a> {
 /// Ends a user's id, a time and a room's name, so that none of them can contain it.
 pub(super) const SEPARATOR: char = '|';
 
-impl<'a> Operation<'a> {
+impl Operation {
     /// Reads a message; the error is for the client to read.
-    pub(super) fn parse(message: &'a [u8]) -> Result<Self, &'static str> {
+    pub(super) fn parse(message: &[u8]) -> Result<Self, &'static str> {
         let (code, rest) = message.split_first().ok_or("the message is empty")?;
         match code {
             b'E' => Ok(Self::Echo),
@@ -76,8 +76,8 @@ fn uid(bytes: &[u8]) -> Result<Uid, &'static str> {
     name(bytes).map(Uid::from).ok_or("a uid has 1 to 255 bytes of UTF-8 and no |")
 }
 
-fn room(bytes: &[u8]) -> Result<&str, &'static str> {
-    name(bytes).ok_or("a room's name has 1 to 255 bytes of UTF-8 and no |")
+fn room(bytes: &[u8]) -> Result<String, &'static str> {
+    name(bytes).map(str::to_owned).ok_or("a room's name has 1 to 255 bytes of UTF-8 and no |")
 }
 
 fn name(bytes: &[u8]) -> Option<&str> {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn operations_are_understood() {
-        let table: [(&[u8], Operation<'_>); 13] = [
+        let table: [(&[u8], Operation); 13] = [
             (b"E", Operation::Echo),
             (b"Ehello", Operation::Echo),
             (b"Tbob|hi", Operation::Tell("bob".into())),
@@ -100,9 +100,9 @@ mod tests {
             (b"Q1|bob|hi", Operation::Queue("bob".into(), Duration::from_secs(1))),
             (b"Q4294967295|bob|", Operation::Queue("bob".into(), Duration::from_secs(u32::MAX.into()))),
             (b"Ball", Operation::Broadcast),
-            (b"Jtea", Operation::Join("tea")),
-            (b"Ltea", Operation::Leave("tea")),
-            (b"Rtea|x", Operation::Room("tea")),
+            (b"Jtea", Operation::Join("tea".to_owned())),
+            (b"Ltea", Operation::Leave("tea".to_owned())),
+            (b"Rtea|x", Operation::Room("tea".to_owned())),
             (b"Kbob", Operation::Kick("bob".into())),
             (b"Obob", Operation::IsOnline("bob".into())),
         ];

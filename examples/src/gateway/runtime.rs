@@ -1,7 +1,5 @@
 //! The gateway on one runtime or the other.
 
-use std::future::Future;
-
 use tok_core::ShutdownReport;
 use tok_tls::TlsConfig;
 
@@ -9,6 +7,7 @@ use super::{
     Error, Flags,
     serve::{Listeners, serve},
     sockets::Sockets,
+    stop,
 };
 
 /// Serves on tokio's threads.
@@ -17,7 +16,7 @@ pub(super) fn on_tokio(
     tls: Option<TlsConfig>,
     sockets: Sockets,
     ready: impl FnOnce(),
-    stop: impl Future<Output = ()>,
+    draining: impl FnOnce(),
 ) -> Result<ShutdownReport, Error> {
     use tokio::net::{TcpListener, UnixListener};
 
@@ -31,6 +30,11 @@ pub(super) fn on_tokio(
     }
     let runtime = builder.enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(async {
+        let signal = stop::on_tokio().map_err(Error::Signals)?;
+        let stop = async {
+            signal.await;
+            draining();
+        };
         let listen =
             |listener: Option<std::net::TcpListener>| listener.map(TcpListener::from_std).transpose();
         let listeners = Listeners {
@@ -49,7 +53,6 @@ pub(super) use self::smol_workers::on_smol;
 #[cfg(feature = "smol")]
 mod smol_workers {
     use std::{
-        future::Future,
         panic::{AssertUnwindSafe, catch_unwind},
         sync::Arc,
         thread,
@@ -64,7 +67,7 @@ mod smol_workers {
         rt::{BoxFuture, Instant, Runtime, Smol},
     };
 
-    use super::{Error, Flags, Listeners, Sockets, TlsConfig, serve};
+    use super::{Error, Flags, Listeners, Sockets, TlsConfig, serve, stop};
 
     /// Serves on threads of an executor of its own: the size of smol's global one is an environment variable's to set.
     pub(in crate::gateway) fn on_smol(
@@ -72,8 +75,9 @@ mod smol_workers {
         tls: Option<TlsConfig>,
         sockets: Sockets,
         ready: impl FnOnce(),
-        stop: impl Future<Output = ()>,
+        draining: impl FnOnce(),
     ) -> Result<ShutdownReport, Error> {
+        let signal = stop::on_smol().map_err(Error::Signals)?;
         let workers = Workers(Arc::new(Executor::new()));
         // Dropping the sender ends the workers.
         let (running, ended) = smol::channel::bounded::<()>(1);
@@ -89,6 +93,10 @@ mod smol_workers {
                 thread::Builder::new().spawn_scoped(scope, work).map_err(Error::Runtime)?;
             }
             let running = running;
+            let stop = async {
+                signal.await;
+                draining();
+            };
             let result = smol::block_on(async {
                 let listen =
                     |listener: Option<std::net::TcpListener>| listener.map(TcpListener::try_from).transpose();

@@ -73,16 +73,17 @@ impl Effects {
 }
 
 impl Effects {
-    /// As [`run`](Self::run), for messages to many: other tasks get their turn in between.
-    pub(crate) async fn run_in_turns(mut self, hub: &Arc<Inner>) {
+    /// As [`run`](Self::run), for messages to many: other tasks get their turn in between. Await what this returns.
+    pub(crate) fn run_in_turns(mut self, hub: &Arc<Inner>) -> Outputs<'_> {
         let cores = mem::take(&mut self.outputs);
         self.run(hub, None);
-        Outputs { hub, cores }.await;
+        Outputs { hub, cores }
     }
 }
 
 /// Sessions at rest that have output. Dropped before all is written, it wakes the sessions' own tasks to it.
-struct Outputs<'a> {
+#[must_use]
+pub(crate) struct Outputs<'a> {
     hub: &'a Arc<Inner>,
     cores: Few<Arc<Core>>,
 }

@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::{
@@ -115,18 +118,18 @@ impl Packet {
         self.message.data().len() + Entry::OVERHEAD
     }
 
-    pub(crate) fn frame(&self, framing: &'static Framing) -> Frame {
+    pub(crate) fn frame(&self, framing: &'static Framing) -> Cow<'_, Frame> {
         let (of, frame) = self.first.get_or_init(|| (framing, self.encode(framing)));
         if of.is(framing) {
-            return frame.clone();
+            return Cow::Borrowed(frame);
         }
         let mut others = self.others.lock();
         if let Some((_, frame)) = others.iter().find(|(of, _)| of.is(framing)) {
-            return frame.clone();
+            return Cow::Owned(frame.clone());
         }
         let frame = self.encode(framing);
         others.push((framing, frame.clone()));
-        frame
+        Cow::Owned(frame)
     }
 
     fn encode(&self, framing: &'static Framing) -> Frame {

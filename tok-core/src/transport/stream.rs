@@ -179,7 +179,7 @@ mod tokio {
                 ) -> Poll<io::Result<usize>> {
                     loop {
                         ready!(self.0.poll_write_ready(cx))?;
-                        match self.0.try_write_vectored(bufs) {
+                        match write(bufs, |buf| self.0.try_write(buf), |bufs| self.0.try_write_vectored(bufs)) {
                             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                             result => return Poll::Ready(result),
                         }
@@ -206,7 +206,7 @@ mod tokio {
 
             impl WriteNow for $socket {
                 fn write_now(&self, frames: &[Frame]) -> io::Result<usize> {
-                    write(frames, |bufs| self.try_write_vectored(bufs))
+                    write_frames(frames, |buf| self.try_write(buf), |bufs| self.try_write_vectored(bufs))
                 }
             }
         )*};
@@ -230,17 +230,33 @@ mod tokio {
         count.map_or_else(|| result.map(|()| 0), Ok)
     }
 
-    fn write(frames: &[Frame], write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
+    /// A single buffer is what mostly waits, and costs the kernel less where it is not a table of one.
+    fn write(
+        bufs: &[IoSlice<'_>],
+        single: impl FnOnce(&[u8]) -> io::Result<usize>,
+        vectored: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match bufs {
+            [buf] => single(buf),
+            _ => vectored(bufs),
+        }
+    }
+
+    fn write_frames(
+        frames: &[Frame],
+        single: impl FnOnce(&[u8]) -> io::Result<usize>,
+        vectored: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         const MAX_SLICES: usize = 16;
         let result = match frames {
-            [frame] => write(&[IoSlice::new(frame.bytes())]),
+            [frame] => single(frame.bytes()),
             _ => {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 frames
                     .iter()
                     .zip(&mut slices)
                     .for_each(|(frame, slice)| *slice = IoSlice::new(frame.bytes()));
-                write(&slices[..frames.len().min(MAX_SLICES)])
+                vectored(&slices[..frames.len().min(MAX_SLICES)])
             }
         };
         match result {

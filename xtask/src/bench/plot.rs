@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_longest_bar_fills_the_width_and_text_is_escaped() {
-        let bar = |label: &str, value| Bar { label: label.to_owned(), median: value, low: value, high: value };
+        let bar =
+            |label: &str, value| Bar { label: label.to_owned(), median: value, low: value, high: value };
         let svg = bars("a < b", &[bar("one & two", 1.0), bar("gateway, x", 2.0)]);
         assert!(svg.contains("a &lt; b") && svg.contains("one &amp; two"), "{svg}");
         assert!(svg.contains("width=\"220.0\"") && svg.contains("width=\"440.0\""), "{svg}");

@@ -131,7 +131,7 @@ impl<T: Transport> Driver<'_, T> {
         let framing = transport.framing();
         let mut replaced = None;
         let frame = match hub.hooks.before_send(session, message).map_err(|_| CloseReason::Panicked)? {
-            Sending::Pass => item.packet.frame(framing),
+            Sending::Pass => item.packet.frame(framing).into_owned(),
             Sending::Replace(other) => {
                 let other = other.with_id(message.id());
                 let frame = framing.encode(&other);

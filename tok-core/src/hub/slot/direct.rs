@@ -1,7 +1,7 @@
 //! Writing to a session at rest from the sender's task: one system call, where waking the session's task would cost a
 //! turn of the scheduler and a poll more.
 
-use std::{sync::Arc, task::Waker};
+use std::{slice, sync::Arc, task::Waker};
 
 use bytes::Bytes;
 
@@ -60,26 +60,31 @@ impl Slot {
             if !self.outbox.iter().take(BATCH).all(is_plain) {
                 return false;
             }
-            let frame = |item: &Item| item.packet.frame(framing);
             let result = match self.outbox.front() {
-                Some(item) if self.outbox.len() == 1 => writer.write_now(&[frame(item)]),
-                _ => writer.write_now(&self.outbox.iter().take(BATCH).map(frame).collect::<Vec<_>>()),
+                Some(item) if self.outbox.len() == 1 => {
+                    writer.write_now(slice::from_ref(&*item.packet.frame(framing)))
+                }
+                _ => {
+                    let frame = |item: &Item| item.packet.frame(framing).into_owned();
+                    writer.write_now(&self.outbox.iter().take(BATCH).map(frame).collect::<Vec<_>>())
+                }
             };
             // The task meets the same error when it writes.
             let Ok(mut written @ 1..) = result else { return false };
             while let Some(item) = self.outbox.front() {
-                let frame = frame(item);
-                let len = frame.bytes().len();
                 if written == 0 {
                     break;
                 }
+                let frame = item.packet.frame(framing);
+                let len = frame.bytes().len();
                 let cost = item.packet.cost();
                 self.outbox_bytes -= cost;
                 self.unkept_bytes -= cost;
+                let rest = (written < len).then(|| frame.bytes().slice(written..));
                 self.outbox.pop_front();
-                if written < len {
-                    self.unsent += len - written;
-                    self.torn = Some(Box::new(frame.bytes().slice(written..)));
+                if let Some(rest) = rest {
+                    self.unsent += rest.len();
+                    self.torn = Some(Box::new(rest));
                     return false;
                 }
                 written -= len;

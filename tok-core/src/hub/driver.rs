@@ -1,20 +1,19 @@
 //! A session's task: one future that reads, writes, handles and keeps time for one connection.
 
 mod clock;
+mod handle;
 mod read;
 mod write;
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
-use self::write::Question;
+use self::{handle::Inbox, write::Question};
 use super::{
     effects::Effects,
-    hooks::{Received, guard},
     inner::Inner,
     log::Cursor,
     login::{self, Arrival},
@@ -23,7 +22,7 @@ use super::{
 };
 use crate::{
     CloseReason, Device, Transport,
-    rt::Instant,
+    rt::{BoxFuture, Instant},
     trace::event,
     transport::{Outgoing, TransportError},
 };
@@ -58,13 +57,12 @@ pub(crate) fn serve<T: Transport>(
             }
         }
         let opened = if end.opened { session.hub.hooks.open(&session) } else { Ok(()) };
-        let mut handler = pin!(handle(&session));
         let mut driver = Driver::new(&session, transport);
         early.into_iter().for_each(|arrival| driver.take(arrival));
         if let Some(reason) = refused.or(opened.is_err().then_some(CloseReason::Panicked)) {
             driver.end(reason);
         }
-        end.reason = poll_fn(|cx| driver.poll(cx, handler.as_mut())).await;
+        end.reason = poll_fn(|cx| driver.poll(cx)).await;
         end.reason
     }
 }
@@ -101,8 +99,6 @@ impl Drop for End<'_> {
         if !self.opened {
             return;
         }
-        let waiting = core.inbox.lock().clear();
-        hub.budget.sub(waiting);
         hub.everyone.remove(core);
         let mut fx = Effects::default();
         if let Some(mut state) = core.user.lock() {
@@ -115,36 +111,6 @@ impl Drop for End<'_> {
         core.user.retire_if_idle(hub);
         hub.session_ended();
     }
-}
-
-/// Handles messages one after the other. It holds no lock while it does.
-async fn handle(session: &Session) {
-    let Session { core, hub } = session;
-    loop {
-        let next = poll_fn(|_| {
-            // No waker: the session's task polls this again when it has put something into the inbox.
-            let mut inbox = core.inbox.lock();
-            inbox.handling = false;
-            if !core.slot.lock().may_handle() {
-                return Poll::Ready(None);
-            }
-            match inbox.pop() {
-                None => Poll::Pending,
-                Some(next) => {
-                    inbox.handling = true;
-                    Poll::Ready(next)
-                }
-            }
-        });
-        let Some((message, cost)) = next.await else { break };
-        hub.budget.sub(cost);
-        match hub.hooks.before_receive(session, message) {
-            Received::Pass(message) => hub.actor.on_receive(session, message).await,
-            Received::Drop => {}
-            Received::Close(reason) => session.close(reason),
-        }
-    }
-    core.inbox.lock().handling = false;
 }
 
 /// Where a session is on its way.
@@ -179,6 +145,10 @@ struct Driver<'a, T> {
     written: u64,
     last_written: Instant,
     armed: Option<Instant>,
+    /// Messages that were read and wait for the handler, and the one that is being handled.
+    inbox: Inbox,
+    handler: Option<BoxFuture<'a, ()>>,
+    /// No message is handled any more.
     handler_done: bool,
     /// The peer will send nothing more, for this reason. What it sent is handled first, and answered, until then.
     leaving: Option<(CloseReason, Instant)>,
@@ -213,16 +183,15 @@ impl<'a, T: Transport> Driver<'a, T> {
             written: 0,
             last_written: now,
             armed: None,
+            inbox: Inbox::default(),
+            handler: None,
             handler_done: false,
             leaving: None,
             nothing_to_read: false,
         }
     }
 
-    fn poll<F>(&mut self, cx: &mut Context<'_>, mut handler: Pin<&mut F>) -> Poll<CloseReason>
-    where
-        F: Future<Output = ()>,
-    {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.now = self.hub().runtime.now();
         self.core().slot.lock().resume();
         self.nothing_to_read = false;
@@ -233,7 +202,7 @@ impl<'a, T: Transport> Driver<'a, T> {
             }
             // In the order in which a message passes through, so that one round is mostly enough.
             let mut progress = matches!(self.phase, Phase::Running) && self.read(cx);
-            let handled = self.run_handler(cx, handler.as_mut(), &mut handler_waits);
+            let handled = self.handle(cx, &mut handler_waits);
             // Reading may go on.
             progress |= handled && (self.reading_paused || self.handler_done);
             match self.phase {
@@ -286,36 +255,6 @@ impl<'a, T: Transport> Driver<'a, T> {
         MAX_UNSENT.min(self.hub().settings.backlog.max_bytes)
     }
 
-    /// Lets the handler go on. Says whether it took a message or ended.
-    fn run_handler<F>(&mut self, cx: &mut Context<'_>, handler: Pin<&mut F>, waits: &mut bool) -> bool
-    where
-        F: Future<Output = ()>,
-    {
-        let (waiting, may_end) = {
-            let inbox = self.core().inbox.lock();
-            (inbox.len(), inbox.len() > 0 || inbox.handling || !matches!(self.phase, Phase::Running))
-        };
-        if self.handler_done || !may_end || *waits {
-            return false;
-        }
-        match guard(|| handler.poll(cx)) {
-            Ok(Poll::Pending) => {
-                let inbox = self.core().inbox.lock();
-                *waits = inbox.handling;
-                inbox.len() < waiting
-            }
-            Ok(Poll::Ready(())) => {
-                self.handler_done = true;
-                true
-            }
-            Err(_) => {
-                self.handler_done = true;
-                self.end(CloseReason::Panicked);
-                true
-            }
-        }
-    }
-
     fn fail(&mut self, error: &TransportError) {
         event!(DEBUG, error = %error, "a transport failed");
         match reason_of(error) {
@@ -332,10 +271,7 @@ impl<'a, T: Transport> Driver<'a, T> {
     /// Ends a session whose peer has left, once what it had sent is handled and answered. Says whether it did.
     fn leave(&mut self) -> bool {
         let (Some((reason, _)), Phase::Running) = (self.leaving, self.phase) else { return false };
-        let handled = {
-            let inbox = self.core().inbox.lock();
-            self.handler_done || (inbox.len() == 0 && !inbox.handling)
-        };
+        let handled = self.handler_done || (self.inbox.is_empty() && self.handler.is_none());
         let answered = handled && !self.core().slot.lock().owes();
         if answered {
             self.end(reason);
@@ -355,12 +291,10 @@ impl<'a, T: Transport> Driver<'a, T> {
             let mut slot = core.slot.lock();
             (!slot.may_handle(), slot.take_torn())
         };
-        let dropped = {
-            let mut inbox = core.inbox.lock();
-            inbox.close();
-            if fenced { inbox.clear() } else { 0 }
-        };
-        hub.budget.sub(dropped);
+        self.inbox.close();
+        if fenced {
+            hub.budget.sub(self.inbox.clear());
+        }
         let until = self.now.saturating_add(hub.settings.close_timeout);
         self.phase = match reason {
             CloseReason::Disconnected | CloseReason::Dropped | CloseReason::Replaced => {
@@ -404,6 +338,12 @@ impl<'a, T: Transport> Driver<'a, T> {
             slot.park(cx.waker(), at_rest);
         }
         !busy
+    }
+}
+
+impl<T> Drop for Driver<'_, T> {
+    fn drop(&mut self) {
+        self.session.hub.budget.sub(self.inbox.clear());
     }
 }
 

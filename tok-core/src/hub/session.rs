@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, fmt, future::poll_fn, sync::Arc, task::Poll};
+use std::{fmt, future::poll_fn, sync::Arc, task::Poll};
 
 use super::{
     Hub,
@@ -154,7 +154,6 @@ pub(crate) struct Core {
     pub(crate) device: Device,
     pub(crate) epoch: Epoch,
     pub(crate) slot: Mutex<Slot>,
-    pub(crate) inbox: Mutex<Inbox>,
     pub(crate) rooms: Mutex<Vec<Arc<Room>>>,
     class: Class,
     connection: Option<ConnectionId>,
@@ -179,7 +178,6 @@ impl Core {
             device,
             epoch,
             slot: Mutex::default(),
-            inbox: Mutex::default(),
             rooms: Mutex::default(),
             class,
             connection,
@@ -248,62 +246,6 @@ impl Core {
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-}
-
-/// Messages that were read and wait for the handler.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    messages: VecDeque<Message>,
-    bytes: usize,
-    closed: bool,
-    /// A message is being handled.
-    pub(crate) handling: bool,
-}
-
-impl Inbox {
-    pub(crate) fn push(&mut self, message: Message) -> usize {
-        let cost = Self::cost(&message);
-        self.bytes += cost;
-        self.messages.push_back(message);
-        cost
-    }
-
-    /// The next message: `None` when there is none yet, `Some(None)` when there will be none.
-    pub(crate) fn pop(&mut self) -> Option<Option<(Message, usize)>> {
-        let Some(message) = self.messages.pop_front() else {
-            return self.closed.then_some(None);
-        };
-        let cost = Self::cost(&message);
-        self.bytes -= cost;
-        if self.messages.is_empty() && self.messages.capacity() > 8 {
-            self.messages = VecDeque::new();
-        }
-        Some(Some((message, cost)))
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// No more messages will come; those here are still handled.
-    pub(crate) fn close(&mut self) {
-        self.closed = true;
-    }
-
-    /// No message is handled any more. Returns what those that waited counted for.
-    pub(crate) fn clear(&mut self) -> usize {
-        self.closed = true;
-        self.messages = VecDeque::new();
-        std::mem::take(&mut self.bytes)
-    }
-
-    fn cost(message: &Message) -> usize {
-        message.data().len() + size_of::<Message>()
     }
 }
 

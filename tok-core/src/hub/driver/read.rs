@@ -13,7 +13,7 @@ const COPY_UP_TO: usize = 4096;
 impl<T: Transport> Driver<'_, T> {
     /// Reads while the handler keeps up. Says whether there may be more to read at once.
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> bool {
-        let (hub, core) = (self.hub(), self.core());
+        let hub = self.hub();
         for _ in 0..ROUND {
             if !matches!(self.phase, Phase::Running) {
                 return true;
@@ -21,12 +21,8 @@ impl<T: Transport> Driver<'_, T> {
             if self.leaving.is_some() || self.nothing_to_read {
                 return false;
             }
-            let paused = {
-                let inbox = core.inbox.lock();
-                let full = inbox.bytes() >= hub.settings.max_inbound || hub.budget.is_over();
-                full && inbox.len() > 0
-            };
-            if paused {
+            let full = self.inbox.bytes() >= hub.settings.max_inbound || hub.budget.is_over();
+            if full && !self.inbox.is_empty() {
                 self.reading_paused = true;
                 return false;
             }
@@ -51,7 +47,7 @@ impl<T: Transport> Driver<'_, T> {
         }
         match arrival {
             Ok(Incoming::Message(message)) => {
-                let cost = self.core().inbox.lock().push(own(message));
+                let cost = self.inbox.push(own(message));
                 self.hub().budget.add(cost);
             }
             Ok(Incoming::Barrier(number)) => {

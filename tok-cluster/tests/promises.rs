@@ -203,7 +203,7 @@ fn promises_hold_across_nodes_whatever_the_network_does() {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seeds = match number("TOK_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("TOK_SEEDS").unwrap_or(150),
+        None => 0..number("TOK_SEEDS").unwrap_or(60),
     };
     common::seeds(seeds, run);
 }

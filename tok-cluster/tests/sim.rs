@@ -15,7 +15,7 @@ use sim::scenario::{Mode, run};
 use tok_core::testkit::sim::Seeds;
 
 fn promises_hold(mode: Mode) {
-    let seeds = Seeds::from_env(150).share(mode as u64, 3).replay("cargo test -p tok-cluster --test sim");
+    let seeds = Seeds::from_env(60).share(mode as u64, 3).replay("cargo test -p tok-cluster --test sim");
     seeds.check(|seed| {
         let report = run(seed, mode)?;
         // A simulation in which nothing happens proves nothing.

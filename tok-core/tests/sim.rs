@@ -74,7 +74,7 @@ fn run(seed: u64) -> Result<Report, String> {
 }
 
 fn promises_hold(mode: u64) {
-    let seeds = Seeds::from_env(800).share(mode, 4).replay("cargo test -p tok-core --test sim");
+    let seeds = Seeds::from_env(200).share(mode, 4).replay("cargo test -p tok-core --test sim");
     seeds.check(|seed| {
         let report = run(seed)?;
         // A simulation in which nothing happens proves nothing.

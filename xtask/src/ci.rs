@@ -87,7 +87,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     report(&mut ended, Ended { name: "autobahn".to_owned(), passed, elapsed: begin.elapsed() });
 
     let begin = Instant::now();
-    let passed = stress::run(workspace, &["--seconds", "60"].map(str::to_owned)).unwrap_or_else(|error| {
+    let passed = stress::run_for_ci(workspace).unwrap_or_else(|error| {
         println!("error: {error:#}");
         false
     });

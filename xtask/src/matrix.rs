@@ -24,7 +24,6 @@ pub(crate) enum Features {
 pub(crate) const ROWS: &[Row] = &[
     none("xtask"),
     none("brokers"),
-    // Its tests turn `testkit` on in every row: tok-core is a dev-dependency of itself.
     none("tok-core"),
     only("tok-core", &["tokio"]),
     only("tok-core", &["smol"]),
@@ -56,7 +55,6 @@ pub(crate) const ROWS: &[Row] = &[
     only("tok-ws", &["async-tungstenite", "tokio-websockets"]),
     all("tok-ws"),
     default("tok-ws"),
-    // Its tests turn `testkit` on in every row: tok-cluster is a dev-dependency of itself.
     none("tok-cluster"),
     only("tok-cluster", &["testkit"]),
     only("tok-cluster", &["nats"]),
@@ -99,7 +97,21 @@ impl Row {
             ("examples", Features::Only(["smol"])) => {
                 &[("TOK_GATEWAY", "--runtime smol --engine async-tungstenite")]
             }
+            // They wait for leases and servers, and hardly for a processor.
+            ("tok-cluster" | "tok-queue", _) if self.needs_brokers() => &[("RUST_TEST_THREADS", "6")],
             _ => &[],
+        }
+    }
+
+    /// The package's other row that runs the same integration tests and examples in documentation on the same code: this
+    /// one runs the library's own tests and leaves those to it.
+    pub(crate) fn same_tests_as(&self) -> Option<&'static str> {
+        match (self.package, self.features) {
+            // They turn it on in every row: these packages are dev-dependencies of themselves.
+            ("tok-core" | "tok-cluster", Features::Only(["testkit"])) => Some("none"),
+            // None of them speaks TLS to a server.
+            ("tok-cluster" | "tok-queue", Features::Only(["redis-tls"])) => Some("redis"),
+            _ => None,
         }
     }
 
@@ -171,6 +183,17 @@ mod tests {
         assert_eq!(none("a").cargo_args().join(" "), "--package a --no-default-features");
         assert_eq!(all("a").cargo_args().join(" "), "--package a --all-features");
         assert_eq!(default("a").cargo_args().join(" "), "--package a");
+    }
+
+    #[test]
+    fn tests_are_left_to_rows_that_run_them() {
+        let mut left = ROWS.iter().filter_map(|row| Some((row.package, row.same_tests_as()?))).peekable();
+        assert!(left.peek().is_some());
+        for (package, other) in left {
+            let name = format!("{package}/{other}");
+            let row = ROWS.iter().find(|row| row.name() == name).unwrap();
+            assert_eq!(row.same_tests_as(), None, "{name}");
+        }
     }
 
     #[test]

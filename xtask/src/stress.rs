@@ -1,4 +1,5 @@
-//! `cargo xtask stress`: gateways in release mode, killed and paused under clients that churn and check what they see.
+//! `cargo xtask stress`: gateways that are killed and paused under clients that churn and check what they see; in release
+//! mode, and for CI as the tests have built most of it.
 //!
 //! `examples/src/stress` does it; this builds it and the gateway, and says where they find what they need.
 
@@ -13,8 +14,18 @@ use crate::workspace::Workspace;
 
 /// Runs the command. All arguments are the program's: `--seconds N`, `--seed N`, `--round N`, `--trace`.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
+    run_in(workspace, "release", args)
+}
+
+/// The step of `cargo xtask ci`: a minute.
+pub(crate) fn run_for_ci(workspace: &Workspace) -> Result<bool> {
+    run_in(workspace, "dev", &["--seconds", "60"].map(str::to_owned))
+}
+
+fn run_in(workspace: &Workspace, profile: &str, args: &[String]) -> Result<bool> {
     brokers::install()?;
-    let build = ["build", "--release", "--package", "examples", "--bin", "gateway", "--bin", "stress"];
+    let build =
+        ["build", "--profile", profile, "--package", "examples", "--bin", "gateway", "--bin", "stress"];
     let outcome = run_cargo(workspace, "stress build", &build, &[])?;
     ensure!(outcome.success, "the build failed:\n{}", outcome.output);
 
@@ -24,7 +35,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
     }
     let log = workspace.target.join("xtask").join("stress.log");
     let progress = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    let programs = workspace.target.join("release");
+    let programs = workspace.target.join(if profile == "dev" { "debug" } else { profile });
     let status = Command::new(programs.join("stress"))
         .arg("--gateway")
         .arg(programs.join("gateway"))

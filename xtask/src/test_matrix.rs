@@ -20,6 +20,8 @@ struct RowReport {
     name: String,
     counts: Counts,
     elapsed: Duration,
+    /// The row that runs the tests which this one has not.
+    left_to: Option<&'static str>,
     /// Why the row failed, if it did.
     failure: Option<String>,
 }
@@ -99,8 +101,9 @@ impl RowReport {
             count => format!("  {count} ignored"),
         };
         let failure = self.failure.as_ref().map(|why| format!("  FAILED: {why}")).unwrap_or_default();
+        let left = self.left_to.map(|row| format!("  the library's; {row} has the rest")).unwrap_or_default();
         format!(
-            "{:<48} {:>5} tests {:>7.1} s{ignored}{failure}",
+            "{:<48} {:>5} tests {:>7.1} s{left}{ignored}{failure}",
             self.name,
             self.counts.passed + self.counts.failed,
             self.elapsed.as_secs_f64()
@@ -154,19 +157,27 @@ fn run_row(workspace: &Workspace, row: &Row) -> Result<RowReport> {
             name: row.name(),
             counts: Counts::default(),
             elapsed: Duration::ZERO,
+            left_to: None,
             failure,
         });
     }
     let select = row.cargo_args();
     let mut args = vec!["test", "--no-fail-fast"];
     args.extend(select.iter().map(String::as_str));
+    args.extend(row.same_tests_as().map(|_| "--lib"));
     let outcome = run_cargo(workspace, &format!("test {}", row.name()), &args, row.envs())?;
     let counts = Counts::read(&outcome.output);
     let failure = judge(outcome.success, counts);
     if failure.is_some() {
         println!("$ cargo {}\n{}", args.join(" "), outcome.output);
     }
-    Ok(RowReport { name: row.name(), counts, elapsed: outcome.elapsed, failure })
+    Ok(RowReport {
+        name: row.name(),
+        counts,
+        elapsed: outcome.elapsed,
+        left_to: row.same_tests_as(),
+        failure,
+    })
 }
 
 fn install_needs(row: &Row) -> Result<()> {
@@ -235,6 +246,7 @@ test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; 
             name: "a/none".to_owned(),
             counts: Counts { passed, failed, ignored: 0 },
             elapsed: Duration::from_millis(1500),
+            left_to: None,
             failure: failure.map(str::to_owned),
         };
         let report = Report { rows: vec![row(7, 0, None), row(0, 0, Some("ran no tests"))] };

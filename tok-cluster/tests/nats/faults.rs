@@ -185,6 +185,13 @@ impl Forbidding {
         self.reload(true);
         until("the server has forgotten the subscriptions", are_gone).await;
         self.reload(false);
+        // The server reads its configuration when it gets to it.
+        let broker = NatsBroker::builder(self.url()).connect().await.unwrap();
+        until("the server allows them again", async || {
+            let (bus, _ear) = open(&broker, "probe").await;
+            ask(&bus, "probe", "hello").await.is_ok()
+        })
+        .await;
     }
 
     fn reload(&self, forbids: bool) {

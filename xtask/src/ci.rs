@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::cmd::run_cargo;
 use crate::matrix::ROWS;
 use crate::workspace::Workspace;
-use crate::{autobahn, brokers, browser, interleavings, sim, stress, test_matrix, tidy};
+use crate::{autobahn, brokers, browser, fuzz, interleavings, sim, stress, test_matrix, tidy};
 
 /// What rows of the matrix need beside Rust.
 const NEEDS: &[(&str, Install)] =
@@ -46,6 +46,13 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {
         }
         report(&mut ended, Ended { name: step.name, passed: outcome.success, elapsed: outcome.elapsed });
     }
+
+    let name = "clippy fuzz/coverage".to_owned();
+    let outcome = fuzz::lint(workspace)?;
+    if !outcome.success {
+        println!("{}", outcome.output);
+    }
+    report(&mut ended, Ended { name, passed: outcome.success, elapsed: outcome.elapsed });
 
     let begin = Instant::now();
     let passed = tidy::run(workspace, &[])?;

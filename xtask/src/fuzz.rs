@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::report::{Report, Run};
-use crate::cmd::{run_cargo, run_logged};
+use crate::cmd::{Outcome, run_cargo, run_logged};
 use crate::workspace::{Workspace, cargo};
 
 /// What has the compiler put counters into every branch, and tell libFuzzer what is compared. All of them are stable.
@@ -92,15 +92,33 @@ fn folders(corpus: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn build(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
-    if let Some(missing) = missing() {
-        bail!("cannot build libFuzzer: {missing}");
-    }
+/// The step of `cargo xtask ci`: whether libFuzzer's side of the targets, which no row builds, is still right.
+pub(crate) fn lint(workspace: &Workspace) -> Result<Outcome> {
+    let manifest = manifest(workspace)?;
+    let args = ["clippy", "--manifest-path", &manifest.to_string_lossy(), "--", "-D", "warnings"];
+    // Nothing is linked, so that libFuzzer itself need not be there.
+    run_cargo(
+        workspace,
+        "clippy fuzz coverage",
+        &args,
+        &[("CUSTOM_LIBFUZZER_PATH", "/not-linked/libfuzzer.a")],
+    )
+}
+
+/// The manifest of the crate that is built with coverage.
+fn manifest(workspace: &Workspace) -> Result<PathBuf> {
     // The versions that everything else is tested with, and no second list of them to look after.
     let coverage = workspace.root.join("fuzz/coverage");
     fs::copy(workspace.root.join("Cargo.lock"), coverage.join("Cargo.lock"))
         .context("cannot copy Cargo.lock")?;
-    let (manifest, build) = (coverage.join("Cargo.toml"), folder.join("build"));
+    Ok(coverage.join("Cargo.toml"))
+}
+
+fn build(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
+    if let Some(missing) = missing() {
+        bail!("cannot build libFuzzer: {missing}");
+    }
+    let (manifest, build) = (manifest(workspace)?, folder.join("build"));
     let (manifest, target) = (manifest.to_string_lossy(), build.to_string_lossy());
     let host = host()?;
     // With a target that is named, build scripts and macros are built without the flags.

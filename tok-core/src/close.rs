@@ -55,6 +55,27 @@ pub enum Reconnect {
 }
 
 impl CloseReason {
+    /// Every reason of tok's own: all but [`Application`](Self::Application). For metrics and tables; a later version may
+    /// have more.
+    pub const ALL: &'static [Self] = &[
+        Self::PeerClosed,
+        Self::Disconnected,
+        Self::Sso,
+        Self::Replaced,
+        Self::Kicked,
+        Self::Draining,
+        Self::Slow,
+        Self::Idle,
+        Self::TooBig,
+        Self::BadText,
+        Self::Protocol,
+        Self::Full,
+        Self::Unauthorized,
+        Self::Panicked,
+        Self::Unavailable,
+        Self::Dropped,
+    ];
+
     /// The reason's stable name, in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -138,6 +159,32 @@ mod tests {
         assert_eq!(AppCode::new(4099), None);
         assert_eq!(AppCode::new(5000), None);
         assert_eq!(CloseReason::Application(AppCode::new(4100).unwrap()).code(), 4100);
+    }
+
+    #[test]
+    fn all_are_listed_once() {
+        // One that is new fails to compile here, until it is in both lists.
+        let place = |reason: CloseReason| match reason {
+            CloseReason::PeerClosed => 0,
+            CloseReason::Disconnected => 1,
+            CloseReason::Sso => 2,
+            CloseReason::Replaced => 3,
+            CloseReason::Kicked => 4,
+            CloseReason::Draining => 5,
+            CloseReason::Slow => 6,
+            CloseReason::Idle => 7,
+            CloseReason::TooBig => 8,
+            CloseReason::BadText => 9,
+            CloseReason::Protocol => 10,
+            CloseReason::Full => 11,
+            CloseReason::Unauthorized => 12,
+            CloseReason::Panicked => 13,
+            CloseReason::Unavailable => 14,
+            CloseReason::Dropped => 15,
+            CloseReason::Application(_) => usize::MAX,
+        };
+        let places: Vec<usize> = CloseReason::ALL.iter().map(|reason| place(*reason)).collect();
+        assert_eq!(places, (0..16).collect::<Vec<_>>());
     }
 
     #[test]

@@ -23,7 +23,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: &Flags) -> ExitCode {
-    match gateway::run(flags, say_ready, || eprintln!("gateway: draining")) {
+    let stop = || {
+        let signal = gateway::stop_signal(flags.runtime)?;
+        Ok(async move {
+            signal.await;
+            eprintln!("gateway: draining");
+        })
+    };
+    match gateway::run(flags, say_ready, stop) {
         Ok(report) => {
             eprintln!("gateway: drained {} sessions, cut off {}", report.sessions, report.forced);
             // The memory queue ends with the process, as everybody knows who chose it.

@@ -49,24 +49,8 @@ mod tests {
     /// The page acts on close codes; the table is the library's.
     #[test]
     fn the_page_knows_when_not_to_come_back() {
-        let reasons = [
-            CloseReason::PeerClosed,
-            CloseReason::Disconnected,
-            CloseReason::Draining,
-            CloseReason::Protocol,
-            CloseReason::BadText,
-            CloseReason::TooBig,
-            CloseReason::Panicked,
-            CloseReason::Unavailable,
-            CloseReason::Full,
-            CloseReason::Sso,
-            CloseReason::Kicked,
-            CloseReason::Slow,
-            CloseReason::Idle,
-            CloseReason::Unauthorized,
-        ];
-        let expected: BTreeMap<u16, &str> = reasons
-            .into_iter()
+        let expected: BTreeMap<u16, &str> = CloseReason::ALL
+            .iter()
             .filter_map(|reason| match reason.reconnect() {
                 Reconnect::Never => Some((reason.code(), "never")),
                 Reconnect::Later => Some((reason.code(), "later")),

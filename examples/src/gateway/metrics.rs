@@ -27,7 +27,7 @@ pub(super) struct Metrics {
     refused: Counter,
     handed: Counter,
     opened: Counter,
-    closed: [Counter; REASONS.len()],
+    closed: [Counter; CloseReason::ALL.len()],
     undelivered: [Counter; FATES.len()],
 }
 
@@ -53,25 +53,6 @@ const OPERATIONS: [&str; 12] = [
     "reflect",
 ];
 
-const REASONS: [CloseReason; 16] = [
-    CloseReason::PeerClosed,
-    CloseReason::Disconnected,
-    CloseReason::Draining,
-    CloseReason::Protocol,
-    CloseReason::BadText,
-    CloseReason::TooBig,
-    CloseReason::Panicked,
-    CloseReason::Unavailable,
-    CloseReason::Full,
-    CloseReason::Sso,
-    CloseReason::Kicked,
-    CloseReason::Slow,
-    CloseReason::Idle,
-    CloseReason::Unauthorized,
-    CloseReason::Replaced,
-    CloseReason::Dropped,
-];
-
 const FATES: [(Undelivered, &str); 6] = [
     (Undelivered::Stored, "stored"),
     (Undelivered::Offline, "offline"),
@@ -92,7 +73,7 @@ impl Metrics {
         builder
             .open(move |_| opened.opened.add(1))
             .close(move |_, reason| {
-                if let Some(at) = REASONS.iter().position(|known| *known == reason) {
+                if let Some(at) = CloseReason::ALL.iter().position(|known| *known == reason) {
                     closed.closed[at].add(1);
                 }
             })
@@ -172,7 +153,8 @@ impl Metrics {
         page.gauge("tok_memory_bytes", "Bytes held for messages.", stats.memory_bytes);
         page.gauge("tok_draining", "Whether this node drains.", u8::from(self.is_draining()));
         page.counter("tok_sessions_opened_total", "Logins that took effect.", self.opened.get());
-        let closed = REASONS.iter().zip(&self.closed).map(|(reason, count)| (reason.name(), count.get()));
+        let closed =
+            CloseReason::ALL.iter().zip(&self.closed).map(|(reason, count)| (reason.name(), count.get()));
         page.counters("tok_sessions_closed_total", "Sessions that ended, by reason.", "reason", closed);
         let received = OPERATIONS.into_iter().zip(&self.received).map(|(name, count)| (name, count.get()));
         let help = "Messages that clients sent, by what they ask for.";

@@ -41,28 +41,29 @@ pub use self::{
     flags::{Command, FlagError, Flags, Frames, HELP, RuntimeName},
     queue::QueueName,
     sockets::Addresses,
+    stop::stop_signal,
     tls::TlsFiles,
 };
 
-/// Serves on the calling thread, and on the worker threads that the flags ask for, until the process is sent SIGTERM or
-/// SIGINT; then drains within the drain timeout. `ready` is called once, when all listeners accept, and `draining` when
-/// the signal has come.
+/// Serves on the calling thread, and on the worker threads that the flags ask for, until what `stop` gives is ready; then
+/// drains within the drain timeout. `stop` is called on the runtime before anything is served, `ready` once, when all
+/// listeners accept.
 ///
 /// # Errors
 /// The gateway could not start; nothing has been served.
-pub fn run(
+pub fn run<S: Future<Output = ()>>(
     flags: &Flags,
     ready: impl FnOnce(&Addresses),
-    draining: impl FnOnce(),
+    stop: impl FnOnce() -> io::Result<S>,
 ) -> Result<ShutdownReport, Error> {
     let tls = flags.tls.as_ref().map(TlsFiles::load).transpose()?;
     let (sockets, addresses, _file) = sockets::bind(flags)?;
     let ready = || ready(&addresses);
     match flags.runtime {
         #[cfg(feature = "smol")]
-        RuntimeName::Smol => runtime::on_smol(flags, tls, sockets, ready, draining),
+        RuntimeName::Smol => runtime::on_smol(flags, tls, sockets, ready, stop),
         // Flags are checked: another runtime that is not compiled in does not come here.
-        _ => runtime::on_tokio(flags, tls, sockets, ready, draining),
+        _ => runtime::on_tokio(flags, tls, sockets, ready, stop),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The gateway on one runtime or the other.
 
+use std::io;
+
 use tok_core::ShutdownReport;
 use tok_tls::TlsConfig;
 
@@ -7,16 +9,15 @@ use super::{
     Error, Flags,
     serve::{Listeners, serve},
     sockets::Sockets,
-    stop,
 };
 
 /// Serves on tokio's threads.
-pub(super) fn on_tokio(
+pub(super) fn on_tokio<S: Future<Output = ()>>(
     flags: &Flags,
     tls: Option<TlsConfig>,
     sockets: Sockets,
     ready: impl FnOnce(),
-    draining: impl FnOnce(),
+    stop: impl FnOnce() -> io::Result<S>,
 ) -> Result<ShutdownReport, Error> {
     use tokio::net::{TcpListener, UnixListener};
 
@@ -30,11 +31,7 @@ pub(super) fn on_tokio(
     }
     let runtime = builder.enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let signal = stop::on_tokio().map_err(Error::Signals)?;
-        let stop = async {
-            signal.await;
-            draining();
-        };
+        let stop = stop().map_err(Error::Signals)?;
         let listen =
             |listener: Option<std::net::TcpListener>| listener.map(TcpListener::from_std).transpose();
         let listeners = Listeners {
@@ -53,6 +50,7 @@ pub(super) use self::smol_workers::on_smol;
 #[cfg(feature = "smol")]
 mod smol_workers {
     use std::{
+        io,
         panic::{AssertUnwindSafe, catch_unwind},
         sync::Arc,
         thread,
@@ -67,17 +65,17 @@ mod smol_workers {
         rt::{BoxFuture, Instant, Runtime, Smol},
     };
 
-    use super::{Error, Flags, Listeners, Sockets, TlsConfig, serve, stop};
+    use super::{Error, Flags, Listeners, Sockets, TlsConfig, serve};
 
     /// Serves on threads of an executor of its own: the size of smol's global one is an environment variable's to set.
-    pub(in crate::gateway) fn on_smol(
+    pub(in crate::gateway) fn on_smol<S: Future<Output = ()>>(
         flags: &Flags,
         tls: Option<TlsConfig>,
         sockets: Sockets,
         ready: impl FnOnce(),
-        draining: impl FnOnce(),
+        stop: impl FnOnce() -> io::Result<S>,
     ) -> Result<ShutdownReport, Error> {
-        let signal = stop::on_smol().map_err(Error::Signals)?;
+        let stop = stop().map_err(Error::Signals)?;
         let workers = Workers(Arc::new(Executor::new()));
         // Dropping the sender ends the workers.
         let (running, ended) = smol::channel::bounded::<()>(1);
@@ -93,10 +91,6 @@ mod smol_workers {
                 thread::Builder::new().spawn_scoped(scope, work).map_err(Error::Runtime)?;
             }
             let running = running;
-            let stop = async {
-                signal.await;
-                draining();
-            };
             let result = smol::block_on(async {
                 let listen =
                     |listener: Option<std::net::TcpListener>| listener.map(TcpListener::try_from).transpose();

@@ -1,22 +1,41 @@
 //! The signals that end the gateway: SIGTERM and SIGINT. Further ones change nothing: the drain's deadline stands.
 
-use std::{future::Future, io, pin::pin};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+};
 
 use futures_util::future::select;
 
-/// Ready at the first signal after this call, which has to be made on tokio.
-pub(super) fn on_tokio() -> io::Result<impl Future<Output = ()>> {
+use super::RuntimeName;
+
+type Signal = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Ready at the first signal after this call, which has to be made on the runtime.
+///
+/// # Errors
+/// The operating system does not let the process hear of them.
+pub fn stop_signal(runtime: RuntimeName) -> io::Result<Signal> {
+    match runtime {
+        #[cfg(feature = "smol")]
+        RuntimeName::Smol => on_smol(),
+        _ => on_tokio(),
+    }
+}
+
+fn on_tokio() -> io::Result<Signal> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+    Ok(Box::pin(async move {
         select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
-    })
+    }))
 }
 
-/// Ready at the first signal after this call. smol has no signals of its own: a thread waits for them.
+/// smol has no signals of its own: a thread waits for them.
 #[cfg(feature = "smol")]
-pub(super) fn on_smol() -> io::Result<impl Future<Output = ()>> {
+fn on_smol() -> io::Result<Signal> {
     use signal_hook::{
         consts::{SIGINT, SIGTERM},
         iterator::Signals,
@@ -29,7 +48,7 @@ pub(super) fn on_smol() -> io::Result<impl Future<Output = ()>> {
         // Closes the channel.
         drop(sender);
     })?;
-    Ok(async move {
+    Ok(Box::pin(async move {
         let _ = receiver.recv().await;
-    })
+    }))
 }

@@ -122,7 +122,7 @@ impl Link {
             };
             used = Some(number);
             let Connection { redis, clock: (server, at) } = connecting.await.map_err(Failure::Connect)?;
-            let left = (started + self.timeout).saturating_duration_since(at);
+            let left = self.timeout.saturating_sub(at.saturating_duration_since(started));
             let deadline = server.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
             Ok(operation(Request { redis, deadline }).await?)
         };

@@ -3,12 +3,15 @@
 use std::{error::Error, time::Duration};
 
 use brokers::NatsServer;
-use tok_core::ConfigError;
+use tok_core::{
+    ConfigError,
+    queue::{Admit, Queue as _},
+};
 use tok_queue::{ConnectError, NatsQueue};
 
 use super::{
     SERVER, SHORT, builder,
-    support::{prefix, soon},
+    support::{entry, prefix, soon},
 };
 
 #[tokio::test]
@@ -98,4 +101,12 @@ async fn a_stream_that_would_lose_messages_is_refused() {
         let ConnectError::Unsuitable { setting: found, .. } = &error else { panic!("{error:?}") };
         assert!(found.starts_with(setting) || found.starts_with("allow_direct"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn whatever_is_large_works() {
+    let large = builder().timeout(Duration::MAX).max_in_flight(usize::MAX);
+    let queue = large.max_messages(u64::MAX).max_bytes(u64::MAX).connect().await.unwrap();
+    queue.enqueue(&"alice".into(), &[entry(1)], Admit::WithinLimits).await.unwrap();
+    assert_eq!(queue.len(&"alice".into()).await.unwrap(), 1);
 }

@@ -3,10 +3,16 @@
 use std::{error::Error, time::Duration};
 
 use brokers::RedisServer;
-use tok_core::ConfigError;
+use tok_core::{
+    ConfigError,
+    queue::{Admit, Queue as _},
+};
 use tok_queue::{ConnectError, RedisQueue};
 
-use super::{SERVER, SHORT, builder, support::soon};
+use super::{
+    SERVER, SHORT, builder,
+    support::{entry, soon},
+};
 
 #[tokio::test]
 async fn settings_that_cannot_work_are_refused() {
@@ -58,4 +64,12 @@ async fn a_server_that_would_evict_messages_is_refused() {
     let server = RedisServer::with_config("maxmemory 100mb\nmaxmemory-policy allkeys-lru\n").unwrap();
     let error = RedisQueue::connect(server.url()).await.unwrap_err();
     assert!(error.to_string().contains("maxmemory-policy is allkeys-lru"), "{error}");
+}
+
+#[tokio::test]
+async fn whatever_is_large_works() {
+    let large = builder().timeout(Duration::MAX).max_in_flight(usize::MAX);
+    let queue = large.max_messages(u64::MAX).max_bytes(u64::MAX).connect().await.unwrap();
+    queue.enqueue(&"alice".into(), &[entry(1)], Admit::WithinLimits).await.unwrap();
+    assert_eq!(queue.len(&"alice".into()).await.unwrap(), 1);
 }

@@ -69,9 +69,11 @@ impl Gateway {
         let (end, ended) = oneshot::channel();
         thread::spawn(move || {
             let ready = |addresses: &Addresses| ready.send(addresses.clone()).unwrap();
-            let stop = async {
-                // A sender that was dropped stops it, too.
-                let _ = stopped.await;
+            let stop = || {
+                Ok(async {
+                    // A sender that was dropped stops it, too.
+                    let _ = stopped.await;
+                })
             };
             let report = gateway::run(&flags, ready, stop).unwrap();
             // A test that does not ask has ended.

@@ -98,7 +98,9 @@ impl Row {
                 &[("TOK_GATEWAY", "--runtime smol --engine async-tungstenite")]
             }
             // They wait for leases and servers, and hardly for a processor.
-            ("tok-cluster" | "tok-queue", _) if self.needs_brokers() => &[("RUST_TEST_THREADS", "6")],
+            ("tok-cluster" | "tok-queue" | "examples", _) if self.needs_brokers() => {
+                &[("RUST_TEST_THREADS", "6")]
+            }
             _ => &[],
         }
     }

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Nodes, SECOND, each_seed, ended, numbers, text};
-use tok_cluster::{Link, Plan, Policy};
+use tok_cluster::{Link, Plan, Policy, Registry};
 use tok_core::{CloseReason, Device, Sso, rt::Runtime, testkit::Read};
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -33,6 +33,27 @@ fn a_broker_that_restarts_loses_no_message_that_was_taken() {
         nodes.until("all is well", async || nodes.cluster(0).healthy() && nodes.cluster(1).healthy()).await;
         assert_eq!(nodes.hub(1).send("fay", "again").await.unwrap().sessions(), 1);
         assert_eq!(text(&mut fay).await, "again");
+    });
+}
+
+/// Scenario 10, of a server that comes back without its last moments: a row that was removed in them is there again, and
+/// its user does not count as online for as long as the node lives.
+#[test]
+fn a_row_that_comes_back_with_the_broker_is_removed() {
+    each_seed(async |sim| {
+        let nodes = Nodes::new(sim, 2).await;
+        let hal = nodes.user(0, "hal").await;
+        let row = nodes.rows("hal").await.remove(0);
+        drop(hal);
+        nodes.until("he has left", async || nodes.rows("hal").await.is_empty()).await;
+        let _ivy = nodes.user(0, "ivy").await;
+        nodes.broker.registry().restore(&row).await.unwrap();
+        assert_eq!(nodes.hub(1).users_online().await.unwrap(), 2);
+        nodes.broker.stop();
+        nodes.broker.start();
+        nodes.until("the row is gone", async || nodes.rows("hal").await.is_empty()).await;
+        assert_eq!(nodes.rows("ivy").await.len(), 1);
+        assert_eq!(nodes.hub(1).users_online().await.unwrap(), 1);
     });
 }
 

@@ -15,9 +15,9 @@ use tok_core::{
     rt::{Instant, Runtime},
 };
 
-use super::{Inner, ask::Unanswered, claims::Session, peers::Standing};
+use super::{Inner, PAGE, ask::Unanswered, claims::Session, peers::Standing};
 use crate::{
-    NodeId, SessionRow,
+    Cursor, NodeId, SessionRow,
     frame::{Body, Reply},
     sync::Mutex,
     wait::Bell,
@@ -128,6 +128,9 @@ impl Inner {
                 Ok(()) => self.status.synced(),
                 Err(_) => self.status.gap_again(),
             }
+            if self.find_ghosts().await.is_err() {
+                self.status.gap_again();
+            }
         }
         self.tell_claimed_again().await;
         self.tell_stored_again().await;
@@ -177,6 +180,19 @@ impl Inner {
             self.node.get(),
         ) {
             hub.evict(uid, class, newer.epoch);
+        }
+        Ok(())
+    }
+
+    /// Rows of this node that no session has: a server that lost its newest part, and with it what was removed, has them
+    /// again. They go as those of logins that failed do.
+    async fn find_ghosts(&self) -> Result<(), RelayError> {
+        let mut next = Some(Cursor::START);
+        while let Some(after) = next {
+            let page = self.registry(self.registry.page(after, PAGE)).await?;
+            let mine = page.rows.iter().filter(|row| row.node == self.me);
+            mine.filter(|row| !self.claims.has(&row.uid, row.epoch)).for_each(|row| self.unsettled(&row.uid));
+            next = page.next;
         }
         Ok(())
     }

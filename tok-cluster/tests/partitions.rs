@@ -57,6 +57,27 @@ fn a_row_that_comes_back_with_the_broker_is_removed() {
     });
 }
 
+/// The same of a row whose node is long gone, so that the table names it nowhere else.
+#[test]
+fn a_row_of_a_node_that_is_gone_is_removed_when_it_comes_back_with_the_broker() {
+    each_seed(async |sim| {
+        let mut nodes = Nodes::new(sim, 3).await;
+        let joe = nodes.user(2, "joe").await;
+        let row = nodes.rows("joe").await.remove(0);
+        nodes.kill(2);
+        drop(joe);
+        let registry = nodes.broker.registry();
+        let is_gone = async || registry.nodes().await.unwrap().iter().all(|lease| lease.node != row.node);
+        nodes.until("the node is reaped", is_gone).await;
+        assert_eq!(nodes.rows("joe").await, []);
+        registry.restore(&row).await.unwrap();
+        nodes.broker.stop();
+        nodes.broker.start();
+        nodes.until("the row is gone", async || nodes.rows("joe").await.is_empty()).await;
+        assert_eq!(nodes.hub(0).users_online().await.unwrap(), 0);
+    });
+}
+
 /// Scenario 11: the broker has lost everything. Sessions are put back, and epochs still rise.
 #[test]
 fn a_broker_that_lost_all_is_told_again() {

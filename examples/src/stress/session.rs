@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     gateways::Process,
-    ledger::{ASK_FAILED, Hearing, User, Way},
+    ledger::{ASK_FAILED, Hearing, User, Way, is_unknown},
     message::{Tag, decode, encode},
     wire::{Connection, Incoming, Transport},
     world::{GUARD, World, guarded},
@@ -49,6 +49,9 @@ pub(super) struct Session {
     kept: Vec<(u32, User)>,
     doubtful: bool,
     fences: VecDeque<Fence>,
+    /// What is before this number is not out any more.
+    settled: u32,
+    fenced: u32,
     /// How the answers that are due begin.
     answers: VecDeque<String>,
     /// Rooms that it is in as far as answers tell, as they stand in these, with the space behind.
@@ -82,6 +85,8 @@ impl Session {
             kept: Vec::new(),
             doubtful: false,
             fences: VecDeque::new(),
+            settled: 0,
+            fenced: 0,
             answers: VecDeque::new(),
             rooms: BTreeSet::new(),
             goodbye: None,
@@ -223,6 +228,9 @@ impl Session {
             // Answers are not in order with fences that wait for kept messages: any of what is out may be meant.
             self.doubtful = true;
             self.fences.iter_mut().for_each(|fence| fence.doubtful = true);
+            if is_unknown(line) {
+                self.world.ledger.borrow_mut().in_doubt(self.id, self.settled..self.next);
+            }
             let is_excused = self.world.plan.may_refuse() || self.world.may_fail(line, self.process.node);
             if !is_excused && !self.was_disturbed() {
                 self.world.fail(format!("{self} was told `{line}`"));
@@ -305,6 +313,8 @@ impl Session {
             self.world.fail(format!("{self} got echo {number} before an earlier one"));
             return;
         };
+        // An error can come after the fence behind the message that it is about, and not after the next.
+        self.settled = std::mem::replace(&mut self.fenced, number);
         let mut ledger = self.world.ledger.borrow_mut();
         if !fence.doubtful {
             for (number, to) in fence.kept {

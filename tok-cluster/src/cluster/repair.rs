@@ -56,6 +56,8 @@ struct State {
     claimed: BTreeMap<ClaimedKey, Epoch>,
     /// Stored messages that a node has yet to hear of.
     stored: BTreeMap<Uid, Seq>,
+    /// Nodes of which there are rows and, since then, no lease.
+    strangers: BTreeMap<NodeId, Instant>,
 }
 
 impl Pending {
@@ -184,17 +186,40 @@ impl Inner {
         Ok(())
     }
 
-    /// Rows of this node that no session has: a server that lost its newest part, and with it what was removed, has them
-    /// again. They go as those of logins that failed do.
+    /// Rows that no session has: a server that lost its newest part, and with it what was removed, has them again. Those of
+    /// this node go as those of logins that failed do, and those of nodes that are long gone as a dead node's.
     async fn find_ghosts(&self) -> Result<(), RelayError> {
         let mut next = Some(Cursor::START);
+        let mut strangers = BTreeSet::new();
         while let Some(after) = next {
             let page = self.registry(self.registry.page(after, PAGE)).await?;
-            let mine = page.rows.iter().filter(|row| row.node == self.me);
-            mine.filter(|row| !self.claims.has(&row.uid, row.epoch)).for_each(|row| self.unsettled(&row.uid));
+            for row in page.rows {
+                if row.node != self.me {
+                    strangers.insert(row.node);
+                } else if !self.claims.has(&row.uid, row.epoch) {
+                    self.unsettled(&row.uid);
+                }
+            }
             next = page.next;
         }
+        let now = self.now();
+        strangers.retain(|node| self.peers.standing(node, now) == Standing::Unknown);
+        let mut state = self.pending.state.lock();
+        for node in strangers {
+            if state.strangers.len() < MAX_PENDING {
+                state.strangers.entry(node).or_insert(now);
+            }
+        }
         Ok(())
+    }
+
+    /// Nodes that have left rows and not had a lease since: by now each node that lives has asked for one again.
+    fn strangers(&self, now: Instant) -> Vec<NodeId> {
+        let mut state = self.pending.state.lock();
+        state.strangers.retain(|node, _| self.peers.standing(node, now) == Standing::Unknown);
+        let gone =
+            state.strangers.iter().filter(|(_, since)| now >= since.saturating_add(self.settings.lease));
+        gone.map(|(node, _)| node.clone()).collect()
     }
 
     async fn tell_claimed_again(&self) {
@@ -310,6 +335,10 @@ impl Inner {
                 continue;
             }
             while let Ok(true) = self.registry(self.registry.reap(&node, REAP)).await {}
+        }
+        for node in self.strangers(now) {
+            while let Ok(true) = self.registry(self.registry.reap(&node, REAP)).await {}
+            self.pending.state.lock().strangers.remove(&node);
         }
     }
 }

@@ -200,3 +200,22 @@ fn what_was_confirmed_to_a_process_that_was_killed_may_come_again_and_what_the_q
     };
     assert_eq!((again_after(1), again_after(SETTLE)), (None, Some(Broken::Again)));
 }
+
+#[test]
+fn what_failed_may_come_late_and_once_and_nothing_else_may() {
+    for (in_cluster, expected) in [(true, None), (false, Some(Broken::Disorder))] {
+        let mut ledger = Ledger::new(2, true).in_cluster(in_cluster);
+        let (alice, _) = ledger.begin(ALICE, ONE, 0);
+        let (_, mut bob) = ledger.begin(BOB, ONE, 0);
+        ledger.in_doubt(alice, 2..4);
+        let mut hears = |number| {
+            ledger.received(&mut bob, tag(alice, number), &Way::Direct, false).err().map(|it| it.broken)
+        };
+        assert_eq!((hears(0), hears(6), hears(3)), (None, None, expected));
+        if in_cluster {
+            assert_eq!((hears(2), hears(7)), (None, None));
+            // In disorder, as not kept; a kept one that comes twice is told apart.
+            assert_eq!((hears(2), hears(1)), (Some(Broken::Disorder), Some(Broken::Disorder)));
+        }
+    }
+}

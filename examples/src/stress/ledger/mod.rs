@@ -4,15 +4,23 @@
 mod cluster_tests;
 mod confirmations;
 mod reach;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod violation;
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
-use self::{confirmations::Confirmations, reach::SETTLE};
+use self::{
+    confirmations::Confirmations,
+    reach::SETTLE,
+    stream::{Kept, Stream},
+};
 pub(super) use self::{
-    reach::{ASK_FAILED, LOGIN_FAILED, Reach},
+    reach::{ASK_FAILED, LOGIN_FAILED, Reach, is_unknown},
     violation::{Broken, Violation},
 };
 use super::{gateways::Process, message::Tag};
@@ -59,22 +67,6 @@ struct Inbox {
     at: Process,
 }
 
-/// Kept messages of one session to one user, in the order sent.
-#[derive(Debug, Default)]
-struct Stream {
-    kept: Vec<Kept>,
-    /// What is before this index has been seen, or overtaken.
-    passed: usize,
-}
-
-#[derive(Debug)]
-struct Kept {
-    number: u32,
-    answered: bool,
-    seen: bool,
-    overtaken: bool,
-}
-
 #[derive(Debug)]
 struct Sender {
     user: User,
@@ -86,6 +78,8 @@ struct Sender {
     late_from: Option<u32>,
     /// How it ended, for people.
     end: &'static str,
+    /// Ranges of its messages of which one or more failed in a way that leaves open whether it arrives.
+    in_doubt: Vec<Range<u32>>,
     /// The message that arrived after one of a later session. There may be one: that which was being handled, and
     /// perhaps stored, when the session ended.
     in_flight: Option<u32>,
@@ -101,6 +95,8 @@ pub(super) struct Hearing {
     kills: u32,
     /// The last number from each session on each way.
     last: HashMap<(Session, Way), u32>,
+    /// Everything, by session and number.
+    heard: HashSet<(Session, u32)>,
     /// The newest session heard of each user on each way, of those that are in order with each other.
     newest: HashMap<(User, Way, Together), (Session, u32)>,
     /// What was confirmed when this session began.
@@ -157,6 +153,7 @@ impl Ledger {
             live: None,
             late_from: None,
             end: "is open",
+            in_doubt: Vec::new(),
             in_flight: None,
         });
         let inbox = &mut self.users[user];
@@ -169,6 +166,7 @@ impl Ledger {
             process,
             kills: self.kills.get(&process).copied().unwrap_or_default(),
             last: HashMap::new(),
+            heard: HashSet::new(),
             newest: HashMap::new(),
             confirmed_before: inbox.confirmed.begin(process, acknowledged),
             kept: Vec::new(),
@@ -205,6 +203,14 @@ impl Ledger {
     pub(super) fn answered(&mut self, session: Session, number: u32, to: User) {
         if let Some(kept) = self.users[to].streams.get_mut(&session).and_then(|stream| stream.find(number)) {
             kept.answered = true;
+        }
+    }
+
+    /// One or more of these messages failed, and nobody knows whether it arrives: if it does, it can be at any time, in a
+    /// cluster. Where there is one gateway, a message that may have been stored has its place in the order all the same.
+    pub(super) fn in_doubt(&mut self, session: Session, numbers: Range<u32>) {
+        if self.in_cluster {
+            self.senders[session as usize].in_doubt.push(numbers);
         }
     }
 
@@ -258,6 +264,8 @@ impl Ledger {
             ear.kept.push((session, number));
         }
         let last = ear.last.insert((session, way.clone()), number);
+        let is_first = ear.heard.insert((session, number));
+        let is_in_doubt = sender.in_doubt.iter().any(|numbers| numbers.contains(&number));
         let (mut newest, mut its) = (session, number);
         for together in [Some(Together::On(process)), kept.then_some(Together::Kept)].into_iter().flatten() {
             let heard = ear.newest.entry((user, way.clone(), together)).or_default();
@@ -270,6 +278,10 @@ impl Ledger {
         }
         match last {
             Some(last) if last == number => return broken(Broken::Twice, "came just before".to_owned()),
+            // It comes late, and once.
+            Some(last) if last > number && is_in_doubt && is_first => {
+                ear.last.insert((session, way.clone()), last);
+            }
             Some(last) if last > number => {
                 let twice = ear.kept.iter().filter(|other| **other == (session, number)).count() > 1;
                 let broke = if twice { Broken::Twice } else { Broken::Disorder };
@@ -345,24 +357,6 @@ impl Ledger {
     pub(super) fn total_answered(&self) -> usize {
         let streams = self.users.iter().flat_map(|user| user.streams.values());
         streams.flat_map(|stream| &stream.kept).filter(|kept| kept.answered).count()
-    }
-}
-
-impl Stream {
-    fn find(&mut self, number: u32) -> Option<&mut Kept> {
-        let at = self.kept.binary_search_by_key(&number, |kept| kept.number).ok()?;
-        self.kept.get_mut(at)
-    }
-
-    /// A message arrived, kept or not: which of those before it have not? Whether it is one of the kept ones.
-    fn see(&mut self, number: u32, kept: bool) -> bool {
-        while let Some(passed) = self.kept.get_mut(self.passed).filter(|kept| kept.number < number) {
-            passed.overtaken = !passed.seen;
-            self.passed += 1;
-        }
-        let Some(found) = self.find(number).filter(|_| kept) else { return false };
-        found.seen = true;
-        true
     }
 }
 

@@ -84,6 +84,11 @@ pub(in crate::stress) const ASK_FAILED: &str = "!error another node cannot be re
 const QUEUE_FAILED: &str = "!error the queue failed";
 pub(in crate::stress) const LOGIN_FAILED: &str = "!error the server failed";
 
+/// Whether it says of a message that nobody knows whether it arrives.
+pub(in crate::stress) fn is_unknown(line: &str) -> bool {
+    matches!(line, SEND_FAILED | QUEUE_FAILED)
+}
+
 impl Silence {
     fn reaches_into(&self, from: u64, to: u64) -> bool {
         self.from <= to && self.until.is_none_or(|until| from <= until + SETTLE)

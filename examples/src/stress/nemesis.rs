@@ -110,13 +110,7 @@ async fn hits_broker(world: &Rc<World>, broker: &mut Option<Broker>, trouble: Tr
 async fn dies(world: &World, gateway: &mut Gateway, node: usize) -> Result<(), String> {
     world.gateways.goes_down(node);
     gateway.kill().await.map_err(|error| error.to_string())?;
-    let process = world.gateways.process(node);
-    let mut ledger = world.ledger.borrow_mut();
-    ledger.killed(world.place(process));
-    if world.plan.setup.is_cluster() {
-        ledger.reach.dies(world.now());
-    }
-    drop(ledger);
+    world.was_killed(node);
     restart(world, gateway, node).await
 }
 

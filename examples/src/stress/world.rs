@@ -160,6 +160,15 @@ impl World {
         if self.plan.setup.is_cluster() { process } else { Process::default() }
     }
 
+    /// The gateway's process has ended without being asked.
+    pub(super) fn was_killed(&self, node: usize) {
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.killed(self.place(self.gateways.process(node)));
+        if self.plan.setup.is_cluster() {
+            ledger.reach.dies(self.now());
+        }
+    }
+
     /// Whether the cluster's bounds let an operation fail now with this line, for a session on this node.
     pub(super) fn may_fail(&self, line: &str, node: usize) -> bool {
         self.plan.setup.is_cluster() && self.ledger.borrow().reach.may_fail(line, node, self.now())

@@ -41,6 +41,9 @@ use crate::{
 const REGISTRY_IN_FLIGHT: usize = 256;
 const REGISTRY_WAITING: usize = 65_536;
 
+/// Users whose rows are read at once.
+const PAGE: usize = 1000;
+
 /// A hub's place among the hubs of other nodes: the [`Relay`](tok_core::relay::Relay) to build it with. A cheap handle:
 /// clones are the same node.
 ///

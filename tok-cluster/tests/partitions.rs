@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Nodes, SECOND, each_seed, ended, numbers, text};
-use tok_cluster::{Link, Plan, Policy};
+use tok_cluster::{Link, Plan, Policy, Registry};
 use tok_core::{CloseReason, Device, Sso, rt::Runtime, testkit::Read};
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -33,6 +33,48 @@ fn a_broker_that_restarts_loses_no_message_that_was_taken() {
         nodes.until("all is well", async || nodes.cluster(0).healthy() && nodes.cluster(1).healthy()).await;
         assert_eq!(nodes.hub(1).send("fay", "again").await.unwrap().sessions(), 1);
         assert_eq!(text(&mut fay).await, "again");
+    });
+}
+
+/// Scenario 10, of a server that comes back without its last moments: a row that was removed in them is there again, and
+/// its user does not count as online for as long as the node lives.
+#[test]
+fn a_row_that_comes_back_with_the_broker_is_removed() {
+    each_seed(async |sim| {
+        let nodes = Nodes::new(sim, 2).await;
+        let hal = nodes.user(0, "hal").await;
+        let row = nodes.rows("hal").await.remove(0);
+        drop(hal);
+        nodes.until("he has left", async || nodes.rows("hal").await.is_empty()).await;
+        let _ivy = nodes.user(0, "ivy").await;
+        nodes.broker.registry().restore(&row).await.unwrap();
+        assert_eq!(nodes.hub(1).users_online().await.unwrap(), 2);
+        nodes.broker.stop();
+        nodes.broker.start();
+        nodes.until("the row is gone", async || nodes.rows("hal").await.is_empty()).await;
+        assert_eq!(nodes.rows("ivy").await.len(), 1);
+        assert_eq!(nodes.hub(1).users_online().await.unwrap(), 1);
+    });
+}
+
+/// The same of a row whose node is long gone, so that the table names it nowhere else.
+#[test]
+fn a_row_of_a_node_that_is_gone_is_removed_when_it_comes_back_with_the_broker() {
+    each_seed(async |sim| {
+        let mut nodes = Nodes::new(sim, 3).await;
+        let joe = nodes.user(2, "joe").await;
+        let row = nodes.rows("joe").await.remove(0);
+        nodes.kill(2);
+        drop(joe);
+        let registry = nodes.broker.registry();
+        let is_gone = async || registry.nodes().await.unwrap().iter().all(|lease| lease.node != row.node);
+        nodes.until("the node is reaped", is_gone).await;
+        assert_eq!(nodes.rows("joe").await, []);
+        registry.restore(&row).await.unwrap();
+        nodes.broker.stop();
+        nodes.broker.start();
+        nodes.until("the row is gone", async || nodes.rows("joe").await.is_empty()).await;
+        assert_eq!(nodes.hub(0).users_online().await.unwrap(), 0);
     });
 }
 

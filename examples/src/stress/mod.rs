@@ -1,24 +1,29 @@
 //! The stress: real gateways in processes of their own, real clients that churn, and a checker of what these saw.
 //!
-//! A run is a row of rounds. The seed decides what each does: which gateway, who logs in how, sends what and ends how,
-//! and when the gateway is paused, killed or drained, or its queue's server is. When things meet is up to the machine, so
-//! that a failure's seed and round bring the same deeds again, and not always the same moment: a round can be repeated.
+//! A run is a row of rounds. The seed decides what each does: which gateway, or which cluster of gateways, who logs in how
+//! and on which node, sends what and ends how, and when a gateway is paused, killed or drained, or its queue's server is.
+//! When things meet is up to the machine, so that a failure's seed and round bring the same deeds again, and not always the
+//! same moment: a round can be repeated.
 //!
 //! | file | what is there |
 //! |---|---|
 //! | `run.rs` | rounds until the time is up |
+//! | `setup.rs` | the gateways that there are, alone and as nodes of a cluster |
 //! | `plan.rs`, `round.rs` | what a round does, and its phases |
 //! | `person.rs`, `session.rs`, `wire.rs`, `message.rs` | the clients |
-//! | `world.rs` | what those of a round know together |
+//! | `world.rs`, `gateways.rs`, `counts.rs` | what those of a round know together |
 //! | `nemesis.rs`, `process.rs` | what is done to processes |
-//! | `ledger/` | the checker |
-//! | `watch.rs`, `memory.rs` | what a gateway holds |
+//! | `ledger/` | the checker; `reach.rs` there has what a cluster's bounds excuse |
+//! | `watch.rs`, `page.rs`, `memory.rs` | what a gateway holds |
 //! | `report.rs` | what was done, and what was wrong |
 
+mod counts;
+mod gateways;
 mod ledger;
 mod memory;
 mod message;
 mod nemesis;
+mod page;
 mod person;
 mod plan;
 mod process;
@@ -27,6 +32,7 @@ mod report;
 mod round;
 mod run;
 mod session;
+mod setup;
 mod watch;
 mod wire;
 mod world;

@@ -1,4 +1,4 @@
-//! Troubles the gateway, and the server of its queue, in the middle of a round.
+//! Troubles a gateway, and the server of its queue, in the middle of a round.
 
 use std::{
     rc::Rc,
@@ -8,88 +8,115 @@ use std::{
 use tokio::time::sleep;
 
 use super::{
-    plan::Trouble,
+    plan::{MAX_UNNOTICED, Strike, Trouble},
     process::{Broker, Gateway},
-    watch::Watch,
+    watch::{self, Watch},
     world::{GUARD, World},
 };
 
 /// Does what the plan says, each when enough messages have passed since the one before.
-pub(super) async fn run(world: &Rc<World>, gateway: &mut Gateway, broker: &mut Option<Broker>) {
+pub(super) async fn run(world: &Rc<World>, gateways: &mut [Gateway], broker: &mut Option<Broker>) {
     let troubles = world.plan.troubles.clone();
-    for (after, trouble) in troubles {
+    for Strike { after, trouble, node } in troubles {
         world.traffic(after).await;
         if world.has_failed() {
             break;
         }
-        world.trace(|| format!("{trouble:?} begins"));
-        if let Err(error) = happens(world, gateway, broker, trouble).await {
-            world.fail(format!("{trouble:?}: {error}"));
+        world.trace(|| format!("{trouble:?} of node {node} begins"));
+        let happened = if trouble.hits_broker() {
+            hits_broker(world, broker, trouble).await
+        } else {
+            hits_gateway(world, &mut gateways[node], trouble, node).await
+        };
+        if let Err(error) = happened {
+            world.fail(format!("{trouble:?} of node {node}: {error}"));
             break;
         }
-        world.trace(|| format!("{trouble:?} is over"));
+        world.trace(|| format!("{trouble:?} of node {node} is over"));
     }
     world.is_quiet.set(true);
 }
 
-async fn happens(
+async fn hits_gateway(
     world: &Rc<World>,
     gateway: &mut Gateway,
-    broker: &mut Option<Broker>,
     trouble: Trouble,
+    node: usize,
 ) -> Result<(), String> {
     match trouble {
         Trouble::Pause(millis) => {
             world.count(|stats| &mut stats.pauses);
+            let is_noticed = world.plan.setup.is_cluster() && millis > MAX_UNNOTICED;
+            if is_noticed {
+                world.ledger.borrow_mut().reach.falls_silent(Some(node), world.now());
+            }
             gateway.signal("STOP").await.map_err(|error| error.to_string())?;
             last(millis).await;
             gateway.signal("CONT").await.map_err(|error| error.to_string())?;
+            world.ledger.borrow_mut().reach.is_back(world.now());
         }
         Trouble::Kill => {
             world.count(|stats| &mut stats.kills);
-            world.goes_down();
-            gateway.kill().await.map_err(|error| error.to_string())?;
-            world.ledger.borrow_mut().killed();
-            restart(world, gateway).await?;
-        }
-        Trouble::Drain => {
-            world.count(|stats| &mut stats.drains);
-            world.goes_down();
-            let took = gateway.drain().await?;
-            let cut_off = gateway.cut_off().ok_or("it ended without a word about its drain")?;
-            world.drained(took, cut_off);
-            restart(world, gateway).await?;
+            dies(world, gateway, node).await?;
         }
         Trouble::KillInDrain(millis) => {
             world.count(|stats| &mut stats.cut_drains);
-            world.goes_down();
+            world.gateways.goes_down(node);
             gateway.signal("TERM").await.map_err(|error| error.to_string())?;
             last(millis).await;
-            gateway.kill().await.map_err(|error| error.to_string())?;
-            world.ledger.borrow_mut().killed();
-            restart(world, gateway).await?;
+            dies(world, gateway, node).await?;
         }
+        Trouble::Drain => {
+            world.count(|stats| &mut stats.drains);
+            world.gateways.goes_down(node);
+            let took = gateway.drain().await?;
+            let cut_off = gateway.cut_off().ok_or("it ended without a word about its drain")?;
+            world.drained(world.gateways.process(node), took, cut_off);
+            restart(world, gateway, node).await?;
+        }
+        Trouble::BrokerKill(_) | Trouble::BrokerPause(_) => {}
+    }
+    Ok(())
+}
+
+async fn hits_broker(world: &Rc<World>, broker: &mut Option<Broker>, trouble: Trouble) -> Result<(), String> {
+    let is_cluster = world.plan.setup.is_cluster();
+    if is_cluster {
+        world.ledger.borrow_mut().reach.falls_silent(None, world.now());
+    }
+    match trouble {
         Trouble::BrokerKill(millis) => {
             world.count(|stats| &mut stats.broker_kills);
             blocking(broker, Broker::kill).await?;
             last(millis).await;
             blocking(broker, Broker::restart).await?;
-            works(world).await?;
         }
         Trouble::BrokerPause(millis) => {
             world.count(|stats| &mut stats.broker_pauses);
             blocking(broker, |broker| broker.suspend()).await?;
             last(millis).await;
             blocking(broker, |broker| broker.resume()).await?;
-            works(world).await?;
         }
+        _ => {}
     }
+    for node in 0..world.gateways.count() {
+        works(world, node).await?;
+    }
+    world.ledger.borrow_mut().reach.is_back(world.now());
     Ok(())
 }
 
-async fn restart(world: &World, gateway: &mut Gateway) -> Result<(), String> {
+/// `SIGKILL`, and a new process.
+async fn dies(world: &World, gateway: &mut Gateway, node: usize) -> Result<(), String> {
+    world.gateways.goes_down(node);
+    gateway.kill().await.map_err(|error| error.to_string())?;
+    world.was_killed(node);
+    restart(world, gateway, node).await
+}
+
+async fn restart(world: &World, gateway: &mut Gateway, node: usize) -> Result<(), String> {
     gateway.again().await?;
-    world.is_up(gateway.addresses);
+    world.gateways.is_up(node, gateway.addresses);
     Ok(())
 }
 
@@ -98,12 +125,13 @@ async fn last(millis: u64) {
     sleep(Duration::from_millis(millis)).await; // sleep: nothing is waited for
 }
 
-/// Waits until the gateway keeps messages again.
-async fn works(world: &Rc<World>) -> Result<(), String> {
-    let Some((_, addresses)) = world.gateway().await else { return Ok(()) };
-    let uid = format!("{}back", world.uid(world.plan.users));
+/// Waits until the gateway keeps messages again, and in a cluster hears itself and others.
+async fn works(world: &Rc<World>, node: usize) -> Result<(), String> {
+    let Some((_, addresses)) = world.gateway(node).await else { return Ok(()) };
+    let uid = format!("{}back{node}", world.uid(world.plan.users));
     let back = async {
-        let mut watch = Watch::log_in(addresses.tcp, &uid).await?;
+        watch::is_healthy(addresses).await?;
+        let mut watch = Watch::settled(addresses.tcp, &uid).await?;
         watch.keeps().await
     };
     let begin = Instant::now();

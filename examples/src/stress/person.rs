@@ -64,7 +64,13 @@ impl Person {
             let Some(mut session) = self.try_log_in().await else { continue };
             match session.settle().await {
                 Ok(()) => return Some(session),
-                Err(end) => session.judge(&end),
+                Err(end) => {
+                    session.judge(&end);
+                    if self.world.plan.setup.is_cluster() {
+                        // Nobody is let in while the broker is away.
+                        self.pause(20).await;
+                    }
+                }
             }
         }
         None
@@ -72,13 +78,14 @@ impl Person {
 
     /// Logs in and asks a question, whose answer says that the login has taken effect.
     async fn try_log_in(&mut self) -> Option<Session> {
-        let (transport, is_slow) = self.choose();
-        connect(&self.world, self.user, self.device, transport, is_slow).await
+        let door = self.choose();
+        connect(&self.world, self.user, self.device, door).await
     }
 
-    fn choose(&mut self) -> (Transport, bool) {
+    fn choose(&mut self) -> Door {
         let transport = if self.random.one_in(2) { Transport::Tcp } else { Transport::WebSocket };
-        (transport, self.random.one_in(4))
+        let is_slow = self.random.one_in(4);
+        Door { node: self.random.below(self.world.gateways.count()), transport, is_slow }
     }
 
     /// Some batches of messages, each with a fence behind it.
@@ -205,8 +212,8 @@ impl Person {
             old.leave().await;
             return new;
         }
-        if new.is_some() {
-            old.displace();
+        if let Some(new) = &new {
+            old.displace(new);
             let users = self.world.plan.users;
             for _ in 0..self.random.below(4) {
                 let to = self.random.below(users);
@@ -222,10 +229,9 @@ impl Person {
     /// Logs in several times at once: one session keeps the place.
     async fn contest(&mut self, old: Session) -> Option<Session> {
         self.world.count(|stats| &mut stats.contests);
-        let choices: Vec<_> = (0..CONTESTANTS).map(|_| self.choose()).collect();
-        let logins = choices
-            .into_iter()
-            .map(|(transport, is_slow)| connect(&self.world, self.user, self.device, transport, is_slow));
+        let begun = self.world.now();
+        let doors: Vec<Door> = (0..CONTESTANTS).map(|_| self.choose()).collect();
+        let logins = doors.into_iter().map(|door| connect(&self.world, self.user, self.device, door));
         let mut contestants: Vec<Session> = join_all(logins).await.into_iter().flatten().collect();
         contestants.push(old);
         for session in &mut contestants {
@@ -248,8 +254,10 @@ impl Person {
         let mut winner = contestants.pop()?;
         match winner.settle().await {
             Ok(()) => {
-                // A kick can have ended the winner before a loser was told.
-                winner.may_be_displaced = self.world.plan.kicks;
+                // A kick can have ended the winner before a loser was told. In a cluster the winner's node can have
+                // died, or nobody could be told.
+                let (now, reach) = (self.world.now(), &self.world.ledger.borrow().reach);
+                winner.may_be_displaced = self.world.plan.kicks || reach.was_amiss(begun, now);
                 Some(winner)
             }
             Err(end) => {
@@ -260,17 +268,21 @@ impl Person {
     }
 }
 
+/// How somebody logs in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Door {
+    /// The gateway's number, if it is there.
+    pub(super) node: usize,
+    pub(super) transport: Transport,
+    pub(super) is_slow: bool,
+}
+
 /// One attempt to log in, with the question whose answer says that it has taken effect. `None` where the gateway went
 /// away, or has failed.
-pub(super) async fn connect(
-    world: &Rc<World>,
-    user: User,
-    device: &str,
-    transport: Transport,
-    is_slow: bool,
-) -> Option<Session> {
-    let (generation, addresses) = world.gateway().await?;
-    let begun = world.ledger.borrow_mut().begin(user);
+pub(super) async fn connect(world: &Rc<World>, user: User, device: &str, door: Door) -> Option<Session> {
+    let Door { node, transport, is_slow } = door;
+    let (process, addresses) = world.gateway(node).await?;
+    let begun = world.ledger.borrow_mut().begin(user, world.place(process), world.now());
     let uid = world.uid(user);
     let addr = match transport {
         Transport::WebSocket => addresses.ws,
@@ -281,7 +293,7 @@ pub(super) async fn connect(
     let error = match connecting {
         Some(Ok(link)) => {
             world.count(|stats| &mut stats.sessions);
-            let mut session = Session::new(world, link, begun, uid, transport, generation);
+            let mut session = Session::new(world, link, begun, uid, transport, process);
             session.is_slow = is_slow;
             session.ask("N", "+users ".to_owned());
             return Some(session);
@@ -289,7 +301,7 @@ pub(super) async fn connect(
         Some(Err(error)) => error.to_string(),
         None => format!("no answer in {} s", GUARD.as_secs()),
     };
-    if !world.was_disturbed(generation) {
+    if !world.gateways.was_disturbed(process) {
         world.fail(format!("{uid:?} cannot log in ({transport:?}): {error}"));
     }
     None

@@ -3,84 +3,9 @@
 use std::fmt;
 
 use super::random::Random;
+pub(super) use super::setup::{Queue, Setup, Sso};
 
-/// Where messages wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Queue {
-    Memory,
-    Redb,
-    Nats,
-    Redis,
-}
-
-impl Queue {
-    pub(super) const ALL: [Self; 4] = [Self::Memory, Self::Redb, Self::Nats, Self::Redis];
-
-    fn has_server(self) -> bool {
-        matches!(self, Self::Nats | Self::Redis)
-    }
-}
-
-impl fmt::Display for Queue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Memory => "memory",
-            Self::Redb => "redb",
-            Self::Nats => "nats",
-            Self::Redis => "redis",
-        })
-    }
-}
-
-/// Which sessions a login ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sso {
-    User,
-    Device,
-    Off,
-}
-
-impl fmt::Display for Sso {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::User => "user",
-            Self::Device => "device",
-            Self::Off => "off",
-        })
-    }
-}
-
-/// A gateway that can be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Setup {
-    pub(super) queue: Queue,
-    pub(super) engine: &'static str,
-    pub(super) runtime: &'static str,
-}
-
-impl Setup {
-    /// Every gateway that its contract has: smol serves one engine, and not the queues on servers.
-    pub(super) fn all() -> Vec<Self> {
-        let mut all = Vec::new();
-        for queue in Queue::ALL {
-            for engine in ["tokio-tungstenite", "async-tungstenite", "tokio-websockets"] {
-                all.push(Self { queue, engine, runtime: "tokio" });
-            }
-            if !queue.has_server() {
-                all.push(Self { queue, engine: "async-tungstenite", runtime: "smol" });
-            }
-        }
-        all
-    }
-}
-
-impl fmt::Display for Setup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{:<6}  {:<5}  {}", self.queue, self.runtime, self.engine))
-    }
-}
-
-/// What is done to the gateway, or to the server that its queue is on.
+/// What is done to a gateway, or to the server that its queue is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// `SIGSTOP` and, so many milliseconds later, `SIGCONT`.
@@ -101,6 +26,22 @@ impl Trouble {
     pub(super) fn hits_broker(self) -> bool {
         matches!(self, Self::BrokerKill(_) | Self::BrokerPause(_))
     }
+
+    /// The gateway's process has no time to leave anything in order: to the others of a cluster it is there until its lease
+    /// is over.
+    pub(super) fn kills(self) -> bool {
+        matches!(self, Self::Kill | Self::KillInDrain(_))
+    }
+}
+
+/// A trouble that comes in a round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strike {
+    /// How many more messages come before it.
+    pub(super) after: usize,
+    pub(super) trouble: Trouble,
+    /// The gateway that it hits, unless it hits the server.
+    pub(super) node: usize,
 }
 
 /// One round.
@@ -123,8 +64,8 @@ pub(super) struct Plan {
     pub(super) users: usize,
     /// Sessions that each person has at least.
     pub(super) sessions: usize,
-    /// Troubles, in order, and after how many more messages each comes.
-    pub(super) troubles: Vec<(usize, Trouble)>,
+    /// Troubles, in order.
+    pub(super) troubles: Vec<Strike>,
 }
 
 /// `--drain-timeout` of every gateway, in seconds.
@@ -133,19 +74,18 @@ pub(super) const DRAIN_SECONDS: u64 = 2;
 /// Every third round is one on a gateway that lives on.
 const RESIDENT_EVERY: u64 = 3;
 
+/// How long a node may be paused that others wait for: they ask again after half a second, and not after the second time.
+pub(super) const MAX_UNNOTICED: u64 = 250;
+
 impl Plan {
     /// The round of this number. Rounds go through all of `offered` before one comes again.
     pub(super) fn new(seed: u64, number: u64, offered: &[Setup]) -> Self {
         let mut random = Random::new(&[seed, number]);
         let resident = number % RESIDENT_EVERY == RESIDENT_EVERY - 1;
         let setup = if resident {
-            // Of each queue the first setup.
-            let mut firsts: Vec<Setup> = Vec::new();
-            for setup in offered {
-                if !firsts.iter().any(|first| first.queue == setup.queue) {
-                    firsts.push(*setup);
-                }
-            }
+            let mut firsts: Vec<Setup> =
+                offered.iter().map(|setup| Setup::resident(*setup, offered)).collect();
+            firsts.dedup();
             nth(&firsts, number / RESIDENT_EVERY)
         } else {
             let nth_of_fresh = number - number / RESIDENT_EVERY;
@@ -160,7 +100,8 @@ impl Plan {
             1 => Sso::Off,
             _ => Sso::User,
         };
-        let write_back = !resident && durable && random.one_in(6);
+        // The nodes of a cluster write ahead: what is kept is in the queue before others hear of it.
+        let write_back = !resident && durable && !setup.is_cluster() && random.one_in(6);
         let small_queue = !resident && random.one_in(6);
         let mut plan = Self {
             number,
@@ -183,14 +124,15 @@ impl Plan {
         plan
     }
 
-    fn troubles(&self, random: &mut Random) -> Vec<(usize, Trouble)> {
-        let mut troubles: Vec<(usize, Trouble)> = Vec::new();
+    fn troubles(&self, random: &mut Random) -> Vec<Strike> {
+        let mut troubles: Vec<Strike> = Vec::new();
         for _ in 0..random.within(1..=4) {
             // Of one outage a round: the gateway's way back is part of it.
-            let broker_was_hit = troubles.iter().any(|(_, trouble)| trouble.hits_broker());
+            let broker_was_hit = troubles.iter().any(|strike| strike.trouble.hits_broker());
             let choices = self.choices(random.within(20..=400) as u64, broker_was_hit);
             let trouble = random.pick(&choices).copied().unwrap_or(Trouble::Pause(0));
-            troubles.push((random.within(50..=400), trouble));
+            let (after, node) = (random.within(50..=400), random.below(self.setup.nodes));
+            troubles.push(Strike { after, trouble, node });
         }
         troubles
     }
@@ -198,6 +140,10 @@ impl Plan {
     /// Troubles that may come, those oftener that are there oftener: what the contract does not cover is left out.
     fn choices(&self, millis: u64, broker_was_hit: bool) -> Vec<Trouble> {
         let mut choices = vec![Trouble::Pause(millis)];
+        if self.setup.is_cluster() {
+            // Longer than others wait for its answers.
+            choices.push(Trouble::Pause(2_200 + millis));
+        }
         let is_durable = self.setup.queue != Queue::Memory;
         if is_durable && !self.resident {
             choices.extend([Trouble::Drain; 2]);
@@ -217,8 +163,33 @@ impl Plan {
 
     /// Refusals are to be expected.
     pub(super) fn may_refuse(&self) -> bool {
-        self.small_queue || self.troubles.iter().any(|(_, trouble)| trouble.hits_broker())
+        self.small_queue || self.troubles.iter().any(|strike| strike.trouble.hits_broker())
     }
+
+    /// Nodes of a cluster are killed, and count as there for a while.
+    pub(super) fn leaves_leases(&self) -> bool {
+        self.setup.is_cluster() && self.troubles.iter().any(|strike| strike.trouble.kills())
+    }
+
+    /// The flags of its gateways that are the round's.
+    pub(super) fn gateway_flags(&self) -> Vec<String> {
+        let mut flags = common_flags(self.sso, if self.small_queue { "30" } else { MANY });
+        flags.extend(self.write_back.then(|| "--write-back".to_owned()));
+        flags.extend(self.flags.iter().cloned());
+        flags
+    }
+
+    /// The flags of gateways that live as long as the run.
+    pub(super) fn resident_flags() -> Vec<String> {
+        common_flags(Sso::User, MANY)
+    }
+}
+
+/// More messages than a round has.
+const MANY: &str = "100000";
+
+fn common_flags(sso: Sso, max_queued: &str) -> Vec<String> {
+    ["--sso", &sso.to_string(), "--max-queued", max_queued].map(str::to_owned).to_vec()
 }
 
 fn flags(random: &mut Random) -> Vec<String> {
@@ -257,7 +228,15 @@ impl fmt::Display for Plan {
                 write!(f, ", {word}")?;
             }
         }
-        write!(f, ", {} users, {:?}", self.users, self.troubles.iter().map(|(_, it)| it).collect::<Vec<_>>())
+        write!(f, ", {} users, [", self.users)?;
+        for (index, Strike { trouble, node, .. }) in self.troubles.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            write!(f, "{comma}{trouble:?}")?;
+            if self.setup.is_cluster() && !trouble.hits_broker() {
+                write!(f, " of node {node}")?;
+            }
+        }
+        f.write_str("]")
     }
 }
 
@@ -284,7 +263,27 @@ mod tests {
             assert!(plans.iter().any(|plan| !plan.resident && plan.setup == *setup), "{setup}");
         }
         for queue in Queue::ALL {
-            assert!(plans.iter().any(|plan| plan.resident && plan.setup.queue == queue), "{queue}");
+            let is_resident = |plan: &&Plan| plan.resident && plan.setup.queue == queue;
+            let residents = plans.iter().filter(is_resident);
+            let mut clusters: Vec<bool> = residents.map(|plan| plan.setup.is_cluster()).collect();
+            clusters.sort_unstable();
+            clusters.dedup();
+            assert_eq!(clusters, [false, true][..1 + usize::from(queue.has_server())], "{queue}");
+        }
+    }
+
+    #[test]
+    fn every_node_of_a_cluster_has_its_troubles() {
+        let offered = Setup::all();
+        for setup in offered.iter().filter(|setup| setup.is_cluster()) {
+            let plans = (0..500).map(|number| Plan::new(3, number, &[*setup]));
+            let strikes: Vec<Strike> = plans.flat_map(|plan| plan.troubles).collect();
+            assert!(strikes.iter().all(|strike| strike.node < setup.nodes), "{setup}");
+            for node in 0..setup.nodes {
+                let hit = |trouble| strikes.iter().any(|it| it.node == node && it.trouble == trouble);
+                assert!(hit(Trouble::Kill) && hit(Trouble::Drain), "{setup}, node {node}");
+            }
+            assert!(strikes.iter().any(|strike| strike.trouble.hits_broker()), "{setup}");
         }
     }
 
@@ -293,7 +292,8 @@ mod tests {
         let offered = Setup::all();
         let mut seen = Vec::new();
         for plan in (0..2000).map(|number| Plan::new(3, number, &offered)) {
-            for (_, trouble) in &plan.troubles {
+            assert!(!(plan.write_back && plan.setup.is_cluster()), "{plan}");
+            for Strike { trouble, .. } in &plan.troubles {
                 seen.push(*trouble);
                 let harmless = match trouble {
                     Trouble::Pause(_) => true,

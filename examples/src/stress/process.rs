@@ -16,8 +16,9 @@ use tokio::{
 };
 
 use super::{
+    gateways::Addresses,
     plan::{DRAIN_SECONDS, Queue},
-    world::{Addresses, GUARD, guarded},
+    world::{GUARD, guarded},
 };
 
 /// On a loaded machine a process that has ended in time may be seen to end later. How long drains took is in the report.
@@ -147,10 +148,10 @@ impl Gateway {
 fn ready(line: &str) -> Option<Addresses> {
     let find = |name| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.parse().ok());
     line.starts_with("ready ").then_some(())?;
-    Some(Addresses { ws: find("ws=")?, tcp: find("tcp=")? })
+    Some(Addresses { ws: find("ws=")?, tcp: find("tcp=")?, metrics: find("metrics=") })
 }
 
-/// The server that a queue is on.
+/// The server that a queue is on, and where the nodes of a cluster meet.
 #[derive(Debug)]
 pub(super) enum Broker {
     Nats(NatsServer),
@@ -171,8 +172,16 @@ impl Broker {
     /// What `--queue` is given.
     pub(super) fn flag(&self) -> String {
         match self {
-            Self::Nats(server) => format!("nats:{}", server.url()),
-            Self::Redis(server) => format!("redis:{}", server.url()),
+            Self::Nats(_) => format!("nats:{}", self.url()),
+            Self::Redis(_) => format!("redis:{}", self.url()),
+        }
+    }
+
+    /// What `--cluster` is given.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Nats(server) => server.url(),
+            Self::Redis(server) => server.url(),
         }
     }
 

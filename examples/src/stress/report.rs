@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use super::{
+    counts::{Counts, Failures, Stats},
     memory::{Memory, Slope},
     plan::{DRAIN_SECONDS, Setup},
     round::Outcome,
-    world::{Counts, Failures, Stats},
 };
 
 /// A gateway that lives on may grow by so much a minute, in the second half of a run that is long enough to tell. A leak
@@ -22,6 +22,8 @@ pub(super) struct Report {
     seed: u64,
     rounds: BTreeMap<Setup, u64>,
     stats: Stats,
+    /// Of these, those of rounds in clusters.
+    in_clusters: Stats,
     answered: usize,
     counts: Counts,
     /// Failing rounds, and what was wrong.
@@ -38,6 +40,7 @@ impl Report {
             seed,
             rounds: offered.iter().map(|setup| (*setup, 0)).collect(),
             stats: Stats::default(),
+            in_clusters: Stats::default(),
             answered: 0,
             counts: Counts::default(),
             failing: Vec::new(),
@@ -53,6 +56,9 @@ impl Report {
         }
         *self.rounds.entry(setup).or_default() += 1;
         self.stats += stats;
+        if setup.is_cluster() {
+            self.in_clusters += stats;
+        }
         self.answered += answered;
         let Failures { counts, told } = failures;
         self.counts += counts;
@@ -89,12 +95,12 @@ impl Report {
     /// What a gateway that lived as long as the run held.
     pub(super) fn memory(&mut self, setup: Setup, memory: &Memory) {
         let Some(Slope { samples, seconds, bytes_a_minute, bytes }) = memory.slope() else {
-            self.slopes.push(format!("{setup:<36}  too few samples"));
+            self.slopes.push(format!("{setup:<42}  too few samples"));
             return;
         };
         let (kib, mib) = (bytes_a_minute / 1024.0, bytes / 1_048_576.0);
         self.slopes.push(format!(
-            "{setup:<36}  {kib:+.0} KiB a minute over {seconds:.0} s ({samples} samples), {mib:.1} MiB at the end"
+            "{setup:<42}  {kib:+.0} KiB a minute over {seconds:.0} s ({samples} samples), {mib:.1} MiB at the end"
         ));
         if seconds >= LONG_ENOUGH && bytes_a_minute > MAX_SLOPE {
             self.leak(format!("{setup}: memory grows by {kib:.0} KiB a minute"));
@@ -109,7 +115,7 @@ impl Report {
         let rounds: u64 = self.rounds.values().sum();
         let mut lines =
             vec![format!("stress: seed {}, {rounds} rounds in {:.0} s", self.seed, elapsed.as_secs_f64())];
-        lines.extend(self.rounds.iter().map(|(setup, rounds)| format!("  {setup:<36}  {rounds} rounds")));
+        lines.extend(self.rounds.iter().map(|(setup, rounds)| format!("  {setup:<42}  {rounds} rounds")));
         let s = &self.stats;
         lines.push(format!(
             "sessions    {}: {} left, {} vanished, {} froze, {} taken over, {} contests, {} kicked, {} slow",
@@ -122,6 +128,15 @@ impl Report {
         lines.push(format!(
             "troubles    {} kills, {} pauses, {} drains, {} kills while it drained; queue's server: {} kills, {} pauses",
             s.kills, s.pauses, s.drains, s.cut_drains, s.broker_kills, s.broker_pauses
+        ));
+        let c = &self.in_clusters;
+        lines.push(format!(
+            "in clusters {} sessions: {} of {} taken over from another node, {} contests, {} turned away",
+            c.sessions, c.moves, c.takeovers, c.contests, c.turned_away
+        ));
+        lines.push(format!(
+            "            {} kills, {} pauses, {} drains, {} kills while it drained; broker: {} kills, {} pauses",
+            c.kills, c.pauses, c.drains, c.cut_drains, c.broker_kills, c.broker_pauses
         ));
         lines.push(format!(
             "drains      {:.2} s the longest, with those at the end of a round; {DRAIN_SECONDS} s asked for",
@@ -157,16 +172,19 @@ fn verdict(counts: Counts) -> String {
 mod tests {
     use super::*;
     use crate::stress::{
+        gateways::Addresses,
         ledger::{Broken, Violation},
         plan::{Plan, Queue},
-        world::{Addresses, World},
+        world::World,
     };
 
-    const SETUP: Setup = Setup { queue: Queue::Memory, engine: "tokio-tungstenite", runtime: "tokio" };
+    const SETUP: Setup =
+        Setup { nodes: 1, queue: Queue::Memory, engine: "tokio-tungstenite", runtime: "tokio" };
 
     fn world() -> World {
         let nowhere = ([127, 0, 0, 1], 1).into(); // port: nobody connects
-        World::new(7, Plan::new(7, 3, &[SETUP]), Addresses { ws: nowhere, tcp: nowhere }, false)
+        let addresses = Addresses { ws: nowhere, tcp: nowhere, metrics: None };
+        World::new(7, Plan::new(7, 3, &[SETUP]), [addresses], false)
     }
 
     /// The report of one round in which this happened.

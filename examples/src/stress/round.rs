@@ -7,16 +7,17 @@ use tokio::time::timeout;
 
 use super::{
     Config,
+    counts::{Failures, Stats},
     ledger::User,
     nemesis,
-    person::{Person, connect},
+    person::{Door, Person, connect},
     plan::{Plan, Sso},
     process::{Broker, Gateway},
     random::Random,
     session::{End, Session},
-    watch::{Rest, Watch},
+    watch::{self, Rest, Watch},
     wire::Transport,
-    world::{Failures, Stats, World, guarded},
+    world::{World, guarded},
 };
 
 /// What resident memory may be above that before the round. A round's messages are some megabytes, and pass through an
@@ -34,19 +35,20 @@ pub(super) struct Outcome {
     pub(super) failures: Failures,
     /// Kept messages that were answered for.
     pub(super) answered: usize,
-    /// What the gateway held before anybody came, and when all had left.
+    /// What the gateways held before anybody came, and when all had left.
     pub(super) rest: Option<(Rest, Rest)>,
 }
 
-/// Plays the round on this gateway.
+/// Plays the round on these gateways.
 pub(super) async fn play(
     config: &Config,
     plan: Plan,
-    gateway: &mut Gateway,
+    gateways: &mut [Gateway],
     broker: &mut Option<Broker>,
 ) -> Outcome {
-    let world = Rc::new(World::new(config.seed, plan, gateway.addresses, config.trace));
-    let played = timeout(ROUND_LIMIT, phases(&world, gateway, broker)).await;
+    let addresses = gateways.iter().map(|gateway| gateway.addresses);
+    let world = Rc::new(World::new(config.seed, plan, addresses, config.trace));
+    let played = timeout(ROUND_LIMIT, phases(&world, gateways, broker)).await;
     let rest = match played {
         Ok(Ok(rest)) => Some(rest),
         Ok(Err(error)) => {
@@ -58,11 +60,13 @@ pub(super) async fn play(
             None
         }
     };
-    if let Some(ended) = gateway.has_ended() {
-        world.fail(ended);
-    }
-    for panic in gateway.panics() {
-        world.fail(panic);
+    for gateway in gateways {
+        if let Some(ended) = gateway.has_ended() {
+            world.fail(ended);
+        }
+        for panic in gateway.panics() {
+            world.fail(panic);
+        }
     }
     let answered = world.ledger.borrow().total_answered();
     let (stats, failures) = (*world.stats.borrow(), world.failures.borrow().clone());
@@ -71,34 +75,56 @@ pub(super) async fn play(
 
 async fn phases(
     world: &Rc<World>,
-    gateway: &mut Gateway,
+    gateways: &mut [Gateway],
     broker: &mut Option<Broker>,
 ) -> Result<(Rest, Rest), String> {
-    let watcher = world.uid(world.plan.users);
-    let mut watch = Watch::log_in(gateway.addresses.tcp, &watcher).await?;
-    watch.keeps().await?;
-    watch.is_alone().await?;
-    let before = Rest::of(gateway)?;
-    watch.leave().await;
+    let mut before = Vec::new();
+    for (node, gateway) in gateways.iter().enumerate() {
+        let mut watch = Watch::settled(gateway.addresses.tcp, &watcher(world, node)).await?;
+        watch.keeps().await?;
+        watch.is_alone().await?;
+        before.push(Rest::of(gateway)?);
+        watch.leave().await;
+    }
 
     let devices: &[&str] = if world.plan.sso == Sso::User { &["phone"] } else { &["phone", "desk"] };
     // Half as many users where each is two people.
     let users = world.plan.users / devices.len();
     let people = (0..users).flat_map(|user| devices.iter().map(move |device| (user, *device)));
     let people = people.map(|(user, device)| Person::new(world, user, device).live());
-    join(join_all(people), nemesis::run(world, gateway, broker)).await;
+    join(join_all(people), nemesis::run(world, gateways, broker)).await;
     if world.has_failed() {
         return Err("the round was given up".to_owned());
     }
 
+    world.ledger.borrow_mut().is_over();
     join_all((0..world.plan.users).map(|user| fetch_all(world, user))).await;
     for violation in world.ledger.borrow().finish() {
         world.broken(&violation);
     }
     world.check_goodbyes();
-    let mut watch = Watch::log_in(gateway.addresses.tcp, &watcher).await?;
-    if let Err(error) = watch.is_alone().await {
+    let mut after = Vec::new();
+    for (node, gateway) in gateways.iter().enumerate() {
+        after.push(remains(world, node, gateway, before[node]).await?);
+    }
+    Ok((before.into_iter().sum(), after.into_iter().sum()))
+}
+
+fn watcher(world: &World, node: usize) -> String {
+    format!("{}{node}", world.uid(world.plan.users))
+}
+
+/// Everybody has left: what remains in a gateway.
+async fn remains(world: &World, node: usize, gateway: &Gateway, before: Rest) -> Result<Rest, String> {
+    let mut watch = Watch::settled(gateway.addresses.tcp, &watcher(world, node)).await?;
+    // The users of a node that was killed are counted until its lease is over. Whoever comes next waits for that.
+    if !world.plan.leaves_leases()
+        && let Err(error) = watch.is_alone().await
+    {
         world.leak(error);
+    }
+    if let Err(error) = watch::is_empty(gateway.addresses).await {
+        world.leak(format!("node {node}: {error}"));
     }
     let after = Rest::after(gateway, before.files).await?;
     watch.leave().await;
@@ -108,17 +134,19 @@ async fn phases(
     if after.bytes > before.bytes + SLACK {
         world.leak(format!("{} MiB resident, {} before the round", after.bytes >> 20, before.bytes >> 20));
     }
-    Ok((before, after))
+    Ok(after)
 }
 
 /// The user logs in once more, or for the first time: all that was answered for comes. Then once again: what was confirmed
-/// does not.
+/// does not, where it was confirmed.
 async fn fetch_all(world: &Rc<World>, user: User) {
     let mut random = Random::new(&[world.seed, world.plan.number, user as u64, 2]);
+    let node = random.below(world.gateways.count());
     let mut times = 0;
     while times < 2 && !world.has_failed() {
         let transport = if random.one_in(2) { Transport::Tcp } else { Transport::WebSocket };
-        let Some(mut session) = connect(world, user, "last", transport, false).await else { return };
+        let door = Door { node, transport, is_slow: false };
+        let Some(mut session) = connect(world, user, "last", door).await else { return };
         match guarded(fetch(world, &mut session, user)).await {
             Some(Ok(())) => {
                 session.leave().await;

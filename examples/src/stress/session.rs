@@ -1,5 +1,7 @@
 //! A session: sends numbered messages, and holds what comes against what may come.
 
+mod ending;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     fmt,
@@ -7,7 +9,8 @@ use std::{
 };
 
 use super::{
-    ledger::{Hearing, User, Way},
+    gateways::Process,
+    ledger::{ASK_FAILED, Hearing, User, Way, is_unknown},
     message::{Tag, decode, encode},
     wire::{Connection, Incoming, Transport},
     world::{GUARD, World, guarded},
@@ -19,18 +22,7 @@ const TTL: &str = "Q3600|";
 const JOINED: &str = "+joined ";
 const LEFT: &str = "+left ";
 
-/// How a session ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct End {
-    /// The reason of the goodbye.
-    pub(super) goodbye: Option<String>,
-    /// The code of the close frame.
-    pub(super) code: Option<u16>,
-    /// It did not end, but nothing came for too long.
-    pub(super) stuck: bool,
-    /// Why the connection failed, if it did.
-    pub(super) error: Option<String>,
-}
+pub(super) use self::ending::End;
 
 /// A fence that is out: what its return says.
 #[derive(Debug)]
@@ -52,11 +44,14 @@ pub(super) struct Session {
     id: u32,
     uid: String,
     transport: Transport,
-    generation: u32,
+    process: Process,
     next: u32,
     kept: Vec<(u32, User)>,
     doubtful: bool,
     fences: VecDeque<Fence>,
+    /// What is before this number is not out any more.
+    settled: u32,
+    fenced: u32,
     /// How the answers that are due begin.
     answers: VecDeque<String>,
     /// Rooms that it is in as far as answers tell, as they stand in these, with the space behind.
@@ -76,7 +71,7 @@ impl Session {
         (id, ear): (u32, Hearing),
         uid: String,
         transport: Transport,
-        generation: u32,
+        process: Process,
     ) -> Self {
         Self {
             world: Rc::clone(world),
@@ -85,11 +80,13 @@ impl Session {
             id,
             uid,
             transport,
-            generation,
+            process,
             next: 0,
             kept: Vec::new(),
             doubtful: false,
             fences: VecDeque::new(),
+            settled: 0,
+            fenced: 0,
             answers: VecDeque::new(),
             rooms: BTreeSet::new(),
             goodbye: None,
@@ -231,11 +228,18 @@ impl Session {
             // Answers are not in order with fences that wait for kept messages: any of what is out may be meant.
             self.doubtful = true;
             self.fences.iter_mut().for_each(|fence| fence.doubtful = true);
-            if !self.world.plan.may_refuse() && !self.world.was_disturbed(self.generation) {
+            if is_unknown(line) {
+                self.world.ledger.borrow_mut().in_doubt(self.id, self.settled..self.next);
+            }
+            let is_excused = self.world.plan.may_refuse() || self.world.may_fail(line, self.process.node);
+            if !is_excused && !self.was_disturbed() {
                 self.world.fail(format!("{self} was told `{line}`"));
             }
+            if line == ASK_FAILED {
+                self.failed_to_ask();
+            }
         } else {
-            self.is_live = true;
+            self.goes_live();
             let expected = self.answers.pop_front().unwrap_or_default();
             if expected.is_empty() || !line.starts_with(&expected) {
                 self.world.fail(format!("{self} was answered `{line}` where `{expected}` was due"));
@@ -246,6 +250,26 @@ impl Session {
                 self.rooms.remove(room);
             }
         }
+    }
+
+    /// The first answer is there.
+    fn goes_live(&mut self) {
+        self.is_live = true;
+        self.world.ledger.borrow_mut().is_live(self.id, self.world.now());
+    }
+
+    /// What is answered with this line is what asks other nodes, or the broker of a cluster.
+    fn failed_to_ask(&mut self) {
+        self.goes_live();
+        let expected = self.answers.pop_front().unwrap_or_default();
+        if !["+users ", "+kicked ", "+online "].iter().any(|line| expected.starts_with(line)) {
+            self.world.fail(format!("{self} was answered `{ASK_FAILED}` where `{expected}` was due"));
+        }
+    }
+
+    /// Whether its process has ended, or is about to.
+    fn was_disturbed(&self) -> bool {
+        self.world.gateways.was_disturbed(self.process)
     }
 
     /// Messages of a room come from when it is joined, at some time before the answer says so, until the answer says
@@ -289,81 +313,15 @@ impl Session {
             self.world.fail(format!("{self} got echo {number} before an earlier one"));
             return;
         };
+        // An error can come after the fence behind the message that it is about, and not after the next.
+        self.settled = std::mem::replace(&mut self.fenced, number);
         let mut ledger = self.world.ledger.borrow_mut();
         if !fence.doubtful {
             for (number, to) in fence.kept {
                 ledger.answered(self.id, number, to);
             }
         }
-        ledger.confirmed(&mut self.ear, fence.confirmed);
-    }
-
-    /// It ends in this way.
-    pub(super) fn ends(&self, how: &'static str) {
-        self.world.trace(|| format!("{self} {how}"));
-        self.world.ledger.borrow_mut().ended(self.id, how);
-    }
-
-    /// Another session is live in this one's place: whatever this one sends from now on is for nobody.
-    pub(super) fn displace(&mut self) {
-        self.ends("was replaced");
-        self.may_be_displaced = true;
-        self.ear.displace(self.world.now());
-        self.world.ledger.borrow_mut().is_late_from(self.id, self.next);
-    }
-
-    /// A goodbye that was not asked for has to have its reason.
-    pub(super) fn judge(&self, end: &End) {
-        if end.stuck {
-            return;
-        }
-        if self.world.was_disturbed(self.generation) {
-            // Who reads slowly may be cut off before the goodbye comes to it.
-            if self.is_live && end.goodbye.is_none() && !self.is_slow {
-                self.world.ends_unannounced(self.generation, self.to_string());
-            }
-            return;
-        }
-        self.ends(match end.goodbye.as_deref() {
-            Some("sso") => "was replaced",
-            Some("kicked") => "was kicked",
-            Some("slow") => "was too slow",
-            _ => "broke",
-        });
-        let (code, is_well) = match end.goodbye.as_deref() {
-            Some("sso") => (4000, self.may_be_displaced),
-            Some("kicked") => {
-                self.world.count(|stats| &mut stats.kicked);
-                (4001, self.world.plan.kicks)
-            }
-            // Who reads is slow, too, while the machine has no time for the reader.
-            Some("slow") => {
-                self.world.count(|stats| &mut stats.slow);
-                (4002, true)
-            }
-            _ => (0, false),
-        };
-        let code_is_well = self.transport == Transport::Tcp || end.code == Some(code);
-        if !is_well || !code_is_well {
-            self.world.fail(format!("{self} ended without a reason: {end:?}"));
-        }
-    }
-
-    /// Leaves in good order.
-    pub(super) async fn leave(mut self) {
-        self.ends("left");
-        self.link.close();
-        match guarded(self.link.finish()).await {
-            Some(Ok(())) => {
-                let end = self.ended().await;
-                if end.goodbye.is_some() {
-                    self.judge(&end);
-                }
-            }
-            // It is gone.
-            Some(Err(_)) => {}
-            None => self.world.fail(format!("{self} cannot even say goodbye")),
-        }
+        ledger.confirmed(&mut self.ear, fence.confirmed, self.world.now());
     }
 }
 

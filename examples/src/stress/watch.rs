@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    iter::Sum,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -9,6 +10,8 @@ use std::{
 use tokio::time::sleep;
 
 use super::{
+    gateways::Addresses,
+    page::Page,
     process::Gateway,
     wire::{Connection, Incoming, Transport, login},
     world::{GUARD, guarded},
@@ -30,6 +33,20 @@ impl Watch {
         let login = Connection::login(tcp, Transport::Tcp, &query, false);
         let link = guarded(login).await.ok_or("no login in time")?;
         Ok(Self { link: link.map_err(|error| format!("no login: {error}"))?, uid: uid.to_owned() })
+    }
+
+    /// Logs in until it has worked: in a cluster not at once, where its broker has just been away.
+    pub(super) async fn settled(tcp: SocketAddr, uid: &str) -> Result<Self, String> {
+        let deadline = Instant::now() + GUARD;
+        loop {
+            let mut watch = Self::log_in(tcp, uid).await?;
+            watch.link.send(b"Lnothing");
+            match watch.next().await {
+                Ok(answer) if answer == "+left nothing 0" => return Ok(watch),
+                said if Instant::now() > deadline => return Err(format!("still no login: {said:?}")),
+                _ => sleep(LOOK).await, // sleep: between two looks
+            }
+        }
     }
 
     /// Sends and waits for a line that is no question.
@@ -103,13 +120,47 @@ impl Watch {
     }
 }
 
+/// Waits until a node of a cluster says that all is well between it and the others. A gateway that is alone says nothing.
+pub(super) async fn is_healthy(addresses: Addresses) -> Result<(), String> {
+    until(addresses, "a node that is not well", |page| page.figure("tok_cluster_healthy") == Some(1)).await
+}
+
+/// Waits until nothing is left on a node of a cluster but the session that looks. A gateway that is alone says nothing.
+pub(super) async fn is_empty(addresses: Addresses) -> Result<(), String> {
+    const FIGURES: [&str; 4] = ["tok_sessions", "tok_users_online", "tok_user_entries", "tok_cluster_claims"];
+    until(addresses, "something is left", |page| FIGURES.iter().all(|name| page.figure(name) == Some(1)))
+        .await
+}
+
+async fn until(addresses: Addresses, what: &str, is_so: impl Fn(&Page) -> bool) -> Result<(), String> {
+    let Some(metrics) = addresses.metrics else { return Ok(()) };
+    let deadline = Instant::now() + GUARD;
+    loop {
+        let page = guarded(Page::fetch(metrics)).await.ok_or("no page of metrics in time")?;
+        let page = page.map_err(|error| format!("no page of metrics: {error}"))?;
+        if is_so(&page) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("{what}: {page}"));
+        }
+        sleep(LOOK).await; // sleep: between two looks
+    }
+}
+
 /// What a gateway held at a time when nobody was there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rest {
     /// Resident bytes.
     pub(super) bytes: u64,
     /// Open files.
     pub(super) files: usize,
+}
+
+impl Sum for Rest {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self { bytes: a.bytes + b.bytes, files: a.files + b.files })
+    }
 }
 
 impl Rest {

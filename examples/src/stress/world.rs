@@ -1,21 +1,18 @@
-//! What the clients of a round, and those who trouble its gateway, know together.
+//! What the clients of a round, and those who trouble its gateways, know together.
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    net::SocketAddr,
-    ops::AddAssign,
     pin::pin,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    time::timeout,
-};
+use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    ledger::{Broken, Ledger, Violation},
+    counts::{Failures, Stats},
+    gateways::{Addresses, Gateways, Process},
+    ledger::{Ledger, Violation},
     plan::{Plan, Sso},
 };
 
@@ -24,9 +21,6 @@ pub(super) const GUARD: Duration = Duration::from_secs(60);
 
 /// [`GUARD`] is waited for in pieces, each of which takes as long as the machine lets it.
 const PIECE: Duration = Duration::from_millis(500);
-
-/// Failures of a round that are told; the rest are counted.
-const MAX_TOLD: usize = 10;
 
 /// Waits for what has to come; `None` if it does not. A machine that has no time for this process makes it wait longer.
 pub(super) async fn guarded<F: Future>(what: F) -> Option<F::Output> {
@@ -39,144 +33,6 @@ pub(super) async fn guarded<F: Future>(what: F) -> Option<F::Output> {
     None
 }
 
-/// The listeners of a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Addresses {
-    pub(super) ws: SocketAddr,
-    pub(super) tcp: SocketAddr,
-}
-
-/// The gateway, as its clients know it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Status {
-    /// Counts the processes.
-    pub(super) generation: u32,
-    /// `None` from before it is killed or drained until the next one listens.
-    pub(super) addresses: Option<Addresses>,
-}
-
-/// What was done, for the report.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stats {
-    pub(super) sessions: u64,
-    pub(super) sent: u64,
-    pub(super) delivered: u64,
-    pub(super) kept: u64,
-    pub(super) echoes: u64,
-    pub(super) refused: u64,
-    pub(super) takeovers: u64,
-    pub(super) contests: u64,
-    pub(super) leaves: u64,
-    pub(super) vanishings: u64,
-    pub(super) freezes: u64,
-    pub(super) slow: u64,
-    pub(super) kicked: u64,
-    pub(super) pauses: u64,
-    pub(super) kills: u64,
-    pub(super) drains: u64,
-    pub(super) cut_drains: u64,
-    pub(super) longest_drain: Duration,
-    pub(super) broker_kills: u64,
-    pub(super) broker_pauses: u64,
-}
-
-impl AddAssign for Stats {
-    fn add_assign(&mut self, other: Self) {
-        self.sessions += other.sessions;
-        self.sent += other.sent;
-        self.delivered += other.delivered;
-        self.kept += other.kept;
-        self.echoes += other.echoes;
-        self.refused += other.refused;
-        self.takeovers += other.takeovers;
-        self.contests += other.contests;
-        self.leaves += other.leaves;
-        self.vanishings += other.vanishings;
-        self.freezes += other.freezes;
-        self.slow += other.slow;
-        self.kicked += other.kicked;
-        self.pauses += other.pauses;
-        self.kills += other.kills;
-        self.drains += other.drains;
-        self.cut_drains += other.cut_drains;
-        self.longest_drain = self.longest_drain.max(other.longest_drain);
-        self.broker_kills += other.broker_kills;
-        self.broker_pauses += other.broker_pauses;
-    }
-}
-
-/// What broke, by promise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) lost: u64,
-    pub(super) disorder: u64,
-    /// Twice within a session.
-    pub(super) duplicates: u64,
-    /// Confirmed, and in a later session again.
-    pub(super) again: u64,
-    /// From or to a session that had lost its place.
-    pub(super) stale: u64,
-    /// Sessions, files and memory that stayed when all had left.
-    pub(super) leaks: u64,
-    /// Anything else: an end without a reason, an answer that is missing, a panic.
-    pub(super) other: u64,
-}
-
-impl Counts {
-    pub(super) fn total(&self) -> u64 {
-        self.lost + self.disorder + self.duplicates + self.again + self.stale + self.leaks + self.other
-    }
-
-    pub(super) fn of(&mut self, broken: Broken) -> &mut u64 {
-        match broken {
-            Broken::Lost => &mut self.lost,
-            Broken::Disorder | Broken::Overtaken => &mut self.disorder,
-            Broken::Twice => &mut self.duplicates,
-            Broken::Again => &mut self.again,
-            Broken::Stale => &mut self.stale,
-        }
-    }
-}
-
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.lost += other.lost;
-        self.disorder += other.disorder;
-        self.duplicates += other.duplicates;
-        self.again += other.again;
-        self.stale += other.stale;
-        self.leaks += other.leaks;
-        self.other += other.other;
-    }
-}
-
-/// What broke in a round.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Failures {
-    pub(super) counts: Counts,
-    pub(super) told: Vec<String>,
-}
-
-impl Failures {
-    /// Something is wrong that has no name of its own.
-    pub(super) fn other(&mut self, text: String) {
-        self.counts.other += 1;
-        self.tell(text);
-    }
-
-    /// Something stayed when all had left.
-    pub(super) fn leak(&mut self, text: String) {
-        self.counts.leaks += 1;
-        self.tell(text);
-    }
-
-    fn tell(&mut self, text: String) {
-        if self.told.len() < MAX_TOLD {
-            self.told.push(text);
-        }
-    }
-}
-
 /// One round. Everything of it runs on one thread.
 #[derive(Debug)]
 pub(super) struct World {
@@ -185,15 +41,15 @@ pub(super) struct World {
     pub(super) ledger: RefCell<Ledger>,
     pub(super) stats: RefCell<Stats>,
     pub(super) failures: RefCell<Failures>,
+    pub(super) gateways: Gateways,
     /// Processes that were drained, and how many sessions each had to cut off.
-    drains: RefCell<BTreeMap<u32, usize>>,
+    drains: RefCell<BTreeMap<Process, usize>>,
     /// Sessions that ended without a goodbye when their process did.
-    unannounced: RefCell<Vec<(u32, String)>>,
-    /// Nothing more will happen to the gateway.
+    unannounced: RefCell<Vec<(Process, String)>>,
+    /// Nothing more will happen to the gateways.
     pub(super) is_quiet: Cell<bool>,
     /// Every event goes to stderr.
     traced: bool,
-    status: watch::Sender<Status>,
     begin: Instant,
     /// `traffic` waits for so many deliveries.
     goal: Cell<u64>,
@@ -201,10 +57,17 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, plan: Plan, addresses: Addresses, traced: bool) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        plan: Plan,
+        addresses: impl IntoIterator<Item = Addresses>,
+        traced: bool,
+    ) -> Self {
+        let ledger = Ledger::new(plan.users, plan.sso == Sso::User).in_cluster(plan.setup.is_cluster());
         Self {
             seed,
-            ledger: RefCell::new(Ledger::new(plan.users, plan.sso == Sso::User)),
+            ledger: RefCell::new(ledger),
+            gateways: Gateways::new(addresses),
             plan,
             stats: RefCell::default(),
             failures: RefCell::default(),
@@ -212,7 +75,6 @@ impl World {
             unannounced: RefCell::default(),
             is_quiet: Cell::new(false),
             traced,
-            status: watch::Sender::new(Status { generation: 0, addresses: Some(addresses) }),
             begin: Instant::now(),
             goal: Cell::new(u64::MAX),
             reached: Notify::new(),
@@ -232,25 +94,25 @@ impl World {
         format!("r{}u{user}{}", self.plan.turn, ENDINGS[user % ENDINGS.len()])
     }
 
-    /// The gateway was drained.
-    pub(super) fn drained(&self, took: Duration, cut_off: usize) {
+    /// A gateway was drained.
+    pub(super) fn drained(&self, process: Process, took: Duration, cut_off: usize) {
         let mut stats = self.stats.borrow_mut();
         stats.longest_drain = stats.longest_drain.max(took);
-        self.drains.borrow_mut().insert(self.status.borrow().generation, cut_off);
+        self.drains.borrow_mut().insert(process, cut_off);
     }
 
     /// A session ended without a goodbye, together with its process.
-    pub(super) fn ends_unannounced(&self, generation: u32, session: String) {
-        self.unannounced.borrow_mut().push((generation, session));
+    pub(super) fn ends_unannounced(&self, process: Process, session: String) {
+        self.unannounced.borrow_mut().push((process, session));
     }
 
-    /// Whoever is not cut off gets a goodbye when the gateway is drained.
+    /// Whoever is not cut off gets a goodbye when a gateway is drained.
     pub(super) fn check_goodbyes(&self) {
-        for (generation, cut_off) in self.drains.borrow().iter() {
+        for (process, cut_off) in self.drains.borrow().iter() {
             let unannounced = self.unannounced.borrow();
             let missing: Vec<&str> = unannounced
                 .iter()
-                .filter(|(of, _)| of == generation)
+                .filter(|(of, _)| of == process)
                 .map(|(_, session)| session.as_str())
                 .collect();
             if missing.len() > *cut_off {
@@ -292,31 +154,29 @@ impl World {
         self.failures.borrow().counts.total() > 0
     }
 
-    /// The gateway is about to end.
-    pub(super) fn goes_down(&self) {
-        self.status.send_modify(|status| status.addresses = None);
+    /// The process, as the checker tells them apart. Those of a gateway that is alone follow one another and go on where the
+    /// one before ended, and so they are one.
+    pub(super) fn place(&self, process: Process) -> Process {
+        if self.plan.setup.is_cluster() { process } else { Process::default() }
     }
 
-    /// A new gateway listens.
-    pub(super) fn is_up(&self, addresses: Addresses) {
-        self.status.send_modify(|status| {
-            status.generation += 1;
-            status.addresses = Some(addresses);
-        });
+    /// The gateway's process has ended without being asked.
+    pub(super) fn was_killed(&self, node: usize) {
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.killed(self.place(self.gateways.process(node)));
+        if self.plan.setup.is_cluster() {
+            ledger.reach.dies(self.now());
+        }
     }
 
-    /// Whether the process that was there at this generation has ended, or is about to.
-    pub(super) fn was_disturbed(&self, generation: u32) -> bool {
-        let status = *self.status.borrow();
-        status.generation != generation || status.addresses.is_none()
+    /// Whether the cluster's bounds let an operation fail now with this line, for a session on this node.
+    pub(super) fn may_fail(&self, line: &str, node: usize) -> bool {
+        self.plan.setup.is_cluster() && self.ledger.borrow().reach.may_fail(line, node, self.now())
     }
 
-    /// Waits for a gateway; `None` if there is none in time.
-    pub(super) async fn gateway(&self) -> Option<(u32, Addresses)> {
-        let mut status = self.status.subscribe();
-        let up = guarded(status.wait_for(|status| status.addresses.is_some())).await;
-        let found = up.and_then(Result::ok).map(|status| *status);
-        let found = found.and_then(|status| Some((status.generation, status.addresses?)));
+    /// Waits for a gateway, this one or another; `None` if there is none in time.
+    pub(super) async fn gateway(&self, node: usize) -> Option<(Process, Addresses)> {
+        let found = self.gateways.find(node).await;
         if found.is_none() {
             self.fail("no gateway came back".to_owned());
         }
@@ -355,13 +215,14 @@ mod tests {
         for (unannounced, cut_off, is_well) in [(0, 0, true), (2, 2, true), (1, 0, false), (3, 2, false)] {
             let nowhere = ([127, 0, 0, 1], 1).into(); // port: nobody connects
             let plan = Plan::new(7, 0, &Setup::all());
-            let world = World::new(7, plan, Addresses { ws: nowhere, tcp: nowhere }, false);
+            let addresses = Addresses { ws: nowhere, tcp: nowhere, metrics: None };
+            let world = World::new(7, plan, [addresses], false);
+            let [drained, killed] = [0, 1].map(|generation| Process { node: 0, generation });
             for session in 0..unannounced {
-                world.ends_unannounced(0, format!("session {session}"));
+                world.ends_unannounced(drained, format!("session {session}"));
             }
-            // Of a process that was killed.
-            world.ends_unannounced(1, "session 9".to_owned());
-            world.drained(Duration::from_secs(1), cut_off);
+            world.ends_unannounced(killed, "session 9".to_owned());
+            world.drained(drained, Duration::from_secs(1), cut_off);
             world.check_goodbyes();
             assert_eq!(!world.has_failed(), is_well, "{unannounced} of {cut_off}");
         }

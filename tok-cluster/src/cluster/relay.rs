@@ -9,7 +9,7 @@ use tok_core::{
 };
 
 use super::{
-    Cluster,
+    Cluster, PAGE,
     ask::{unavailable, unexpected},
     pulse, repair,
 };
@@ -17,9 +17,6 @@ use crate::{
     Cursor,
     frame::{Body, Reply},
 };
-
-/// Users whose rows are read at once.
-const PAGE: usize = 1000;
 
 #[async_trait]
 impl Relay for Cluster {

@@ -15,9 +15,9 @@ use tok_core::{
     rt::{Instant, Runtime},
 };
 
-use super::{Inner, ask::Unanswered, claims::Session, peers::Standing};
+use super::{Inner, PAGE, ask::Unanswered, claims::Session, peers::Standing};
 use crate::{
-    NodeId, SessionRow,
+    Cursor, NodeId, SessionRow,
     frame::{Body, Reply},
     sync::Mutex,
     wait::Bell,
@@ -56,6 +56,8 @@ struct State {
     claimed: BTreeMap<ClaimedKey, Epoch>,
     /// Stored messages that a node has yet to hear of.
     stored: BTreeMap<Uid, Seq>,
+    /// Nodes of which there are rows and, since then, no lease.
+    strangers: BTreeMap<NodeId, Instant>,
 }
 
 impl Pending {
@@ -128,6 +130,9 @@ impl Inner {
                 Ok(()) => self.status.synced(),
                 Err(_) => self.status.gap_again(),
             }
+            if self.find_ghosts().await.is_err() {
+                self.status.gap_again();
+            }
         }
         self.tell_claimed_again().await;
         self.tell_stored_again().await;
@@ -179,6 +184,42 @@ impl Inner {
             hub.evict(uid, class, newer.epoch);
         }
         Ok(())
+    }
+
+    /// Rows that no session has: a server that lost its newest part, and with it what was removed, has them again. Those of
+    /// this node go as those of logins that failed do, and those of nodes that are long gone as a dead node's.
+    async fn find_ghosts(&self) -> Result<(), RelayError> {
+        let mut next = Some(Cursor::START);
+        let mut strangers = BTreeSet::new();
+        while let Some(after) = next {
+            let page = self.registry(self.registry.page(after, PAGE)).await?;
+            for row in page.rows {
+                if row.node != self.me {
+                    strangers.insert(row.node);
+                } else if !self.claims.has(&row.uid, row.epoch) {
+                    self.unsettled(&row.uid);
+                }
+            }
+            next = page.next;
+        }
+        let now = self.now();
+        strangers.retain(|node| self.peers.standing(node, now) == Standing::Unknown);
+        let mut state = self.pending.state.lock();
+        for node in strangers {
+            if state.strangers.len() < MAX_PENDING {
+                state.strangers.entry(node).or_insert(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nodes that have left rows and not had a lease since: by now each node that lives has asked for one again.
+    fn strangers(&self, now: Instant) -> Vec<NodeId> {
+        let mut state = self.pending.state.lock();
+        state.strangers.retain(|node, _| self.peers.standing(node, now) == Standing::Unknown);
+        let gone =
+            state.strangers.iter().filter(|(_, since)| now >= since.saturating_add(self.settings.lease));
+        gone.map(|(node, _)| node.clone()).collect()
     }
 
     async fn tell_claimed_again(&self) {
@@ -294,6 +335,10 @@ impl Inner {
                 continue;
             }
             while let Ok(true) = self.registry(self.registry.reap(&node, REAP)).await {}
+        }
+        for node in self.strangers(now) {
+            while let Ok(true) = self.registry(self.registry.reap(&node, REAP)).await {}
+            self.pending.state.lock().strangers.remove(&node);
         }
     }
 }

@@ -1,4 +1,6 @@
 mod direct;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
@@ -235,9 +237,15 @@ impl Slot {
     /// Lets go what was held and goes before `next`, the log's next entry for this session; without one, everything.
     pub(crate) fn release_held(&mut self, next: Option<Cursor>) {
         let mut index = 0;
-        // Not the front alone: what waits for one sender's message holds back no other sender's.
+        let mut is_here_held = false;
+        // Not the front alone: what waits for one sender's message holds back no other sender's. But what was sent here is
+        // in order: of two messages the earlier one can be marked with the later place, where nobody knew yet what the
+        // queue holds.
         while let Some((after, _)) = self.held.get(index) {
-            if next.is_some_and(|next| !after.precedes(next, self.fed)) {
+            let is_here = matches!(after, After::Here(_));
+            let goes_before = |next| after.precedes(next, self.fed) && !(is_here && is_here_held);
+            if next.is_some_and(|next| !goes_before(next)) {
+                is_here_held |= is_here;
                 index += 1;
             } else if let Some((_, item)) = self.held.remove(index) {
                 self.outbox_bytes += item.packet.cost();

@@ -50,7 +50,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
     (
         "stress",
-        "[--seconds N] [--seed N] [--round N] [--trace]  clients that churn on gateways that are killed, and a check of \
+        "[--seconds N] [--seed N] [--round N] [--alone] [--trace]  clients that churn on gateways that are killed, and a check of \
          what they saw",
     ),
 ];

@@ -53,6 +53,7 @@ stress: clients that churn on gateways that are killed, and a check of what they
   --seconds N      begins rounds for so long (60)
   --seed N         decides what is done (from the clock)
   --round N        only this round of the seed, at least once and for so long
+  --alone          no clusters; rounds have other numbers then
   --trace          every event to stderr";
 
 /// What to do, from the command line.
@@ -64,6 +65,7 @@ pub struct Config {
     pub seconds: u64,
     pub seed: u64,
     pub round: Option<u64>,
+    pub alone: bool,
     pub trace: bool,
 }
 
@@ -74,11 +76,16 @@ impl Config {
     /// What is wrong with them, for people.
     pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let (mut gateway, mut folder, mut seconds, mut seed, mut round) = (None, None, 60, None, None);
-        let mut trace = false;
+        let (mut alone, mut trace) = (false, false);
         let mut args = args.into_iter();
         while let Some(flag) = args.next() {
-            if flag == "--trace" {
-                trace = true;
+            let switch = match flag.as_str() {
+                "--alone" => Some(&mut alone),
+                "--trace" => Some(&mut trace),
+                _ => None,
+            };
+            if let Some(switch) = switch {
+                *switch = true;
                 continue;
             }
             let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
@@ -99,6 +106,7 @@ impl Config {
             seconds,
             seed: seed.unwrap_or_else(from_the_clock),
             round,
+            alone,
             trace,
         })
     }
@@ -122,6 +130,7 @@ mod tests {
     fn flags_are_read_and_what_is_wrong_is_said() {
         let config = parse("--gateway g --folder f --seed 7 --trace --round 3").unwrap();
         assert_eq!((config.seconds, config.seed, config.round, config.trace), (60, 7, Some(3), true));
+        assert!(!config.alone && parse("--alone --gateway g --folder f").unwrap().alone);
         for (line, said) in [
             ("--folder f", "--gateway is missing"),
             ("--gateway g", "--folder is missing"),

@@ -24,13 +24,15 @@ use super::{
 /// The run cannot be set up: no folder, no gateway, or no server for a queue.
 pub async fn run(config: &Config) -> io::Result<bool> {
     fs::create_dir_all(&config.folder)?;
+    let mut offered = Setup::all();
+    offered.retain(|setup| !(config.alone && setup.is_cluster()));
     let mut run = Run {
         config,
         begin: Instant::now(),
         brokers: BTreeMap::new(),
         residents: BTreeMap::new(),
-        report: Report::new(config.seed, &Setup::all()),
-        offered: Setup::all(),
+        report: Report::new(config.seed, &offered),
+        offered,
     };
     run.start_brokers()?;
     run.begin = Instant::now();

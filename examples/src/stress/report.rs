@@ -129,15 +129,17 @@ impl Report {
             "troubles    {} kills, {} pauses, {} drains, {} kills while it drained; queue's server: {} kills, {} pauses",
             s.kills, s.pauses, s.drains, s.cut_drains, s.broker_kills, s.broker_pauses
         ));
-        let c = &self.in_clusters;
-        lines.push(format!(
-            "in clusters {} sessions: {} of {} taken over from another node, {} contests, {} turned away",
-            c.sessions, c.moves, c.takeovers, c.contests, c.turned_away
-        ));
-        lines.push(format!(
-            "            {} kills, {} pauses, {} drains, {} kills while it drained; broker: {} kills, {} pauses",
-            c.kills, c.pauses, c.drains, c.cut_drains, c.broker_kills, c.broker_pauses
-        ));
+        if self.rounds.keys().any(|setup| setup.is_cluster()) {
+            let c = &self.in_clusters;
+            lines.push(format!(
+                "in clusters {} sessions: {} of {} taken over from another node, {} contests, {} turned away",
+                c.sessions, c.moves, c.takeovers, c.contests, c.turned_away
+            ));
+            lines.push(format!(
+                "            {} kills, {} pauses, {} drains, {} kills while it drained; broker: {} kills, {} pauses",
+                c.kills, c.pauses, c.drains, c.cut_drains, c.broker_kills, c.broker_pauses
+            ));
+        }
         lines.push(format!(
             "drains      {:.2} s the longest, with those at the end of a round; {DRAIN_SECONDS} s asked for",
             s.longest_drain.as_secs_f64()

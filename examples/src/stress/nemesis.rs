@@ -109,6 +109,8 @@ async fn hits_broker(world: &Rc<World>, broker: &mut Option<Broker>, trouble: Tr
 /// `SIGKILL`, and a new process.
 async fn dies(world: &World, gateway: &mut Gateway, node: usize) -> Result<(), String> {
     world.gateways.goes_down(node);
+    // The other nodes can know, and say, that it is dead before this process does.
+    world.is_about_to_die();
     gateway.kill().await.map_err(|error| error.to_string())?;
     world.was_killed(node);
     restart(world, gateway, node).await

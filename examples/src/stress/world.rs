@@ -160,6 +160,13 @@ impl World {
         if self.plan.setup.is_cluster() { process } else { Process::default() }
     }
 
+    /// A gateway's process is about to end without being asked.
+    pub(super) fn is_about_to_die(&self) {
+        if self.plan.setup.is_cluster() {
+            self.ledger.borrow_mut().reach.dies(self.now());
+        }
+    }
+
     /// The gateway's process has ended without being asked.
     pub(super) fn was_killed(&self, node: usize) {
         let mut ledger = self.ledger.borrow_mut();

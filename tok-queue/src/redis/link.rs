@@ -122,7 +122,9 @@ impl Link {
             };
             used = Some(number);
             let Connection { redis, clock: (server, at) } = connecting.await.map_err(Failure::Connect)?;
-            let left = self.timeout.saturating_sub(at.saturating_duration_since(started));
+            // From when the server's clock was read, which is before the operation began unless it had to connect.
+            let since = started.saturating_duration_since(at).saturating_add(self.timeout);
+            let left = since.saturating_sub(at.saturating_duration_since(started));
             let deadline = server.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
             Ok(operation(Request { redis, deadline }).await?)
         };

@@ -73,3 +73,10 @@ async fn whatever_is_large_works() {
     queue.enqueue(&"alice".into(), &[entry(1)], Admit::WithinLimits).await.unwrap();
     assert_eq!(queue.len(&"alice".into()).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_connection_may_be_older_than_the_timeout() {
+    let queue = builder().timeout(SHORT).connect().await.unwrap();
+    tokio::time::sleep(2 * SHORT).await; // sleep: it has to become so old
+    queue.enqueue(&"alice".into(), &[entry(1)], Admit::WithinLimits).await.unwrap();
+}

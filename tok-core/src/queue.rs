@@ -1,11 +1,11 @@
 //! The seam to where messages wait: [`Queue`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Message, MessageId, MessageKind, Uid, error::BoxError};
+use crate::{Message, MessageId, MessageKind, Uid, error::BoxError, rt::Clock};
 
 /// Keeps messages for users until they are confirmed: the front of each user's log.
 ///
@@ -13,9 +13,12 @@ use crate::{Message, MessageId, MessageKind, Uid, error::BoxError};
 /// * Each user has a list of entries. [`enqueue`](Self::enqueue) appends; the sequence numbers it gives rise
 ///   strictly for one user and are never given again, also not after everything was acknowledged or swept, nor
 ///   after a restart of a durable queue.
-/// * [`peek`](Self::peek) changes nothing. It hands out every entry that is neither acknowledged nor swept, expired
-///   ones too: the hub judges expiry by its runtime's clock.
+/// * [`peek`](Self::peek) changes nothing. It returns every entry that is neither acknowledged nor swept. Expired
+///   entries are included, with a TTL of zero, unless the queue's server has already removed them.
 /// * [`ack`](Self::ack) is cumulative and idempotent.
+/// * The queue measures TTLs on a clock that all users of the queue share: the clock of its server, or for a queue
+///   inside this process the monotonic clock that [`use_clock`](Self::use_clock) provides. No operation reads the wall
+///   clock of the caller.
 /// * Operations on one user that do not overlap in time are seen in that order. The hub never runs two for one
 ///   user at once; different users' do run at the same time.
 /// * No operation panics on any uid, size or number.
@@ -42,29 +45,38 @@ pub trait Queue: Send + Sync + 'static {
     /// Appends a batch in order: all of it or nothing. The entries are stored, as [`Caps::durable`] promises, when
     /// it returns.
     ///
+    /// Each entry's TTL starts with this call. It may be rounded up to the resolution of the queue's clock.
+    ///
     /// # Errors
-    /// [`QueueError::Full`] if the batch would pass a limit and `admit` asks for limits. After
-    /// [`QueueError::Unavailable`] the caller does not know whether the batch is stored.
+    /// [`QueueError::Full`] if the batch would pass a limit and `admit` asks for limits. [`QueueError::TooBig`] if the
+    /// queue can never store an entry of this size. After [`QueueError::Unavailable`] the caller does not know whether
+    /// the batch is stored.
     async fn enqueue(&self, uid: &Uid, batch: &[Entry], admit: Admit) -> Result<Stored, QueueError>;
 
-    /// Reads entries after `after`, oldest first, within `limit` but at least one if there is one.
+    /// Reads entries after `after`, oldest first, within `limit` but at least one if there is one. The TTL of each
+    /// entry is the time that is left.
     async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError>;
 
-    /// Forgets all entries up to and including `upto`.
+    /// Removes all entries up to and including `upto`. Returns what remains, as far as the queue knows without another
+    /// request: a shared queue may leave out what other nodes have just stored.
     ///
     /// # Errors
     /// [`QueueError::Fenced`] if an ack of this user has carried a higher `fence`; nothing changes then.
-    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError>;
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError>;
 
-    /// How many entries the user has, expired ones that are not swept yet included.
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError>;
+    /// What the user's entries amount to, including expired entries that are not swept yet.
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError>;
 
-    /// Removes at most `budget` entries of any users that expired at or before `now` (milliseconds since the Unix
-    /// epoch) and returns them.
-    async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError>;
+    /// Removes at most `budget` expired entries of any users and returns them.
+    async fn sweep(&self, budget: usize) -> Result<Swept, QueueError>;
 
     /// What this queue is and how much it takes.
     fn caps(&self) -> Caps;
+
+    /// Provides the monotonic clock of the hub's runtime. The hub calls this once, when it is built, before any other
+    /// operation. A queue inside this process measures TTLs by the first clock it receives, so that simulated and
+    /// paused time apply to it too; until then it uses the machine's monotonic clock. A queue with a server ignores it.
+    fn use_clock(&self, _clock: &Clock) {}
 
     /// Takes the oldest entry out, at most once: if the caller fails afterwards the entry is lost. The hub does not
     /// use it; it is here for applications that treat a queue as the Go original did.
@@ -126,8 +138,8 @@ pub struct Entry {
     pub kind: MessageKind,
     /// Its bytes.
     pub data: Bytes,
-    /// When it ceases to be worth delivering, in milliseconds since the Unix epoch; `None` for never.
-    pub expires_at: Option<u64>,
+    /// The time left until it expires, zero if it has expired; `None` if it never does.
+    pub ttl: Option<Duration>,
 }
 
 impl Entry {
@@ -140,10 +152,10 @@ impl Entry {
         self.data.len() + Self::OVERHEAD
     }
 
-    /// Whether it has expired at `now`, in milliseconds since the Unix epoch.
+    /// Returns true if no time is left.
     #[must_use]
-    pub fn is_expired(&self, now: u64) -> bool {
-        self.expires_at.is_some_and(|at| at <= now)
+    pub fn is_expired(&self) -> bool {
+        self.ttl.is_some_and(|ttl| ttl.is_zero())
     }
 
     /// The message within.
@@ -159,7 +171,7 @@ impl fmt::Debug for Entry {
             .field("id", &self.id)
             .field("kind", &self.kind)
             .field("bytes", &self.data.len())
-            .field("expires_at", &self.expires_at)
+            .field("ttl", &self.ttl)
             .finish()
     }
 }
@@ -199,6 +211,16 @@ pub struct Stored {
     pub seqs: Vec<Seq>,
 }
 
+/// What one user's entries in a queue amount to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct QueueSize {
+    /// The number of entries.
+    pub messages: u64,
+    /// Their bytes, by [`Entry::cost`].
+    pub bytes: u64,
+}
+
 /// What [`Queue::peek`] read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)]
@@ -231,6 +253,9 @@ pub struct Caps {
     pub max_messages: u64,
     /// Bytes a user's entries can have together, by [`Entry::cost`].
     pub max_bytes: u64,
+    /// The largest message that the queue can store, in bytes of data; `None` if only the limits above apply. A hub
+    /// whose `max_outgoing` is larger is refused when it is built.
+    pub max_message: Option<usize>,
 }
 
 /// A queue operation failed. The same variants for every queue, by meaning.
@@ -240,9 +265,21 @@ pub enum QueueError {
     /// The batch would pass the limit on one user's entries or on the queue as a whole.
     #[error("the queue is full")]
     Full,
-    /// A newer login of the user, here or on another node, has taken over.
-    #[error("a newer login of the user has taken over")]
-    Fenced,
+    /// The queue can never store an entry of this size.
+    #[error("a message of {bytes} bytes is over the {limit} that the queue can store")]
+    TooBig {
+        /// The size of the largest entry's data, in bytes.
+        bytes: usize,
+        /// The most that the queue can store, in bytes.
+        limit: usize,
+    },
+    /// An acknowledgement of this user has carried a higher epoch: a newer login of the user, here or on another node,
+    /// has taken over, or the caller's epochs began too low.
+    #[error("an acknowledgement with a newer epoch was made for this user")]
+    Fenced {
+        /// The epoch that the acknowledgement must not be below.
+        current: Epoch,
+    },
     /// This is no queue.
     #[error("messages are not kept")]
     NotKept,
@@ -266,21 +303,21 @@ impl Queue for NoQueue {
         Ok(Page::default())
     }
 
-    async fn ack(&self, _: &Uid, _: Seq, _: Epoch) -> Result<(), QueueError> {
-        Ok(())
+    async fn ack(&self, _: &Uid, _: Seq, _: Epoch) -> Result<QueueSize, QueueError> {
+        Ok(QueueSize::default())
     }
 
-    async fn len(&self, _: &Uid) -> Result<u64, QueueError> {
-        Ok(0)
+    async fn size(&self, _: &Uid) -> Result<QueueSize, QueueError> {
+        Ok(QueueSize::default())
     }
 
-    async fn sweep(&self, _: u64, _: usize) -> Result<Swept, QueueError> {
+    async fn sweep(&self, _: usize) -> Result<Swept, QueueError> {
         Ok(Swept::default())
     }
 
     fn caps(&self) -> Caps {
         // What a user who is online can have unconfirmed.
-        Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 8 * 1024 * 1024 }
+        Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 8 * 1024 * 1024, max_message: None }
     }
 }
 
@@ -294,14 +331,17 @@ macro_rules! forward {
             async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
                 (**self).peek(uid, after, limit).await
             }
-            async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+            async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
                 (**self).ack(uid, upto, fence).await
             }
-            async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
-                (**self).len(uid).await
+            async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
+                (**self).size(uid).await
             }
-            async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
-                (**self).sweep(now, budget).await
+            async fn sweep(&self, budget: usize) -> Result<Swept, QueueError> {
+                (**self).sweep(budget).await
+            }
+            fn use_clock(&self, clock: &Clock) {
+                (**self).use_clock(clock);
             }
             fn caps(&self) -> Caps {
                 (**self).caps()

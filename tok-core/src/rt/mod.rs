@@ -47,6 +47,43 @@ impl Instant {
     }
 }
 
+/// A monotonic clock: the part of a [`Runtime`] that in-process queues need. Cloning is cheap.
+///
+/// ```
+/// use tok_core::rt::{Clock, Instant};
+///
+/// let stopped = Clock::new(|| Instant::from_nanos(7));
+/// assert_eq!(stopped.now().as_nanos(), 7);
+/// ```
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Instant + Send + Sync>);
+
+impl Clock {
+    /// A clock that calls `now`, which must never go back.
+    pub fn new(now: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The clock of a runtime.
+    #[must_use]
+    pub fn of(runtime: &Arc<dyn Runtime>) -> Self {
+        let runtime = Arc::clone(runtime);
+        Self::new(move || runtime.now())
+    }
+
+    /// The time on this clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
+
 /// What tok needs of an executor. The hub holds one as `Arc<dyn Runtime>` and takes time, randomness and tasks from
 /// nowhere else, which is what lets the same code run on tokio, on smol and in a simulator.
 ///
@@ -79,7 +116,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// The monotonic clock. It never goes back.
     fn now(&self) -> Instant;
 
-    /// The wall clock: milliseconds since the Unix epoch. Only the TTL of stored messages goes by it.
+    /// The wall clock, in milliseconds since the Unix epoch. It may be wrong and may jump: the hub only uses it as the
+    /// number from which the epochs of its logins start, and raises them when that proves too low.
     fn unix_time(&self) -> u64;
 
     /// A number that peers cannot guess; in a simulator, one that the seed determines.

@@ -27,6 +27,18 @@ pub enum ConfigError {
         /// What would be right.
         rule: &'static str,
     },
+    /// Messages of this size cannot pass the queue or the cluster that was given.
+    #[error("{setting} is {value} bytes, but {carrier} carries messages of at most {limit} bytes")]
+    TooLarge {
+        /// The builder's method.
+        setting: &'static str,
+        /// What it was given, in bytes.
+        value: usize,
+        /// The most that can pass, in bytes.
+        limit: usize,
+        /// What cannot carry more: the queue or the cluster.
+        carrier: &'static str,
+    },
     /// The cluster cannot be joined.
     #[error("the cluster cannot be joined")]
     Cluster(#[source] RelayError),

@@ -317,7 +317,13 @@ impl Queue for NoQueue {
 
     fn caps(&self) -> Caps {
         // What a user who is online can have unconfirmed.
-        Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 8 * 1024 * 1024, max_message: None }
+        Caps {
+            durable: false,
+            shared: true,
+            max_messages: 1000,
+            max_bytes: 8 * 1024 * 1024,
+            max_message: None,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     error::ConfigError,
     queue::{NoQueue, Queue},
     relay::{Node, Relay},
-    rt::Runtime,
+    rt::{Clock, Runtime},
 };
 
 /// When a kept message is stored, with a queue that survives the process ([`Caps::durable`](crate::queue::Caps)).
@@ -64,6 +64,14 @@ pub struct HubBuilder {
     durability: Option<Durability>,
     hooks: Hooks,
     settings: Settings,
+    explicit: Explicit,
+}
+
+/// Which sizes the application chose itself: the defaults give way to what the queue and the cluster can carry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Explicit {
+    max_message: bool,
+    max_outgoing: bool,
 }
 
 /// The settings of a hub, checked.
@@ -118,6 +126,7 @@ impl HubBuilder {
             durability: None,
             hooks: Hooks::default(),
             settings,
+            explicit: Explicit::default(),
         }
     }
 
@@ -192,16 +201,20 @@ impl HubBuilder {
         self
     }
 
-    /// The largest message that transports accept from a client, in bytes. 1 MiB by default. A client can make the
+    /// The largest message that transports accept from a client, in bytes. 1 MiB by default, or the most that the
+    /// queue can store if that is less ([`Caps::max_message`](crate::queue::Caps::max_message)). A client can make the
     /// server hold one such message while it sends it.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.settings.max_message = bytes;
+        self.explicit.max_message = true;
         self
     }
 
-    /// The largest message that can be sent, in bytes; others are refused. 16 MiB by default.
+    /// The largest message that can be sent, in bytes; larger ones are refused. 16 MiB by default, or the most that the
+    /// queue can store if that is less ([`Caps::max_message`](crate::queue::Caps::max_message)).
     pub fn max_outgoing(mut self, bytes: usize) -> Self {
         self.settings.max_outgoing = bytes;
+        self.explicit.max_outgoing = true;
         self
     }
 
@@ -335,8 +348,11 @@ impl HubBuilder {
     /// # Errors
     /// [`ConfigError`] names the setting that cannot work, and why.
     pub fn build(self) -> Result<Hub, ConfigError> {
-        let Self { actor, runtime, queue, relay, durability, hooks, mut settings } = self;
+        let Self { actor, runtime, queue, relay, durability, hooks, mut settings, explicit } = self;
         settings.check()?;
+        if let Some(limit) = queue.caps().max_message {
+            settings.fit(explicit, limit, "the queue")?;
+        }
         settings.durability = match (durability, queue.caps().durable) {
             (Some(Durability::WriteAhead), false) => {
                 return Err(ConfigError::Conflict(
@@ -354,6 +370,7 @@ impl HubBuilder {
                 "a hub in a cluster needs a queue that all nodes share: this queue's messages are on one node only",
             ));
         }
+        queue.use_clock(&Clock::of(&runtime));
         let inner = Arc::new(Inner::new(settings, runtime, queue, relay, actor, hooks));
         let sweep: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
             Box::pin(timers::sweep(Arc::downgrade(&inner)));
@@ -366,6 +383,21 @@ impl HubBuilder {
 }
 
 impl Settings {
+    /// Lowers default sizes to what `carrier` can carry, and refuses larger ones that the application chose.
+    fn fit(&mut self, explicit: Explicit, limit: usize, carrier: &'static str) -> Result<(), ConfigError> {
+        let sizes = [
+            ("max_message", &mut self.max_message, explicit.max_message),
+            ("max_outgoing", &mut self.max_outgoing, explicit.max_outgoing),
+        ];
+        for (setting, value, is_explicit) in sizes {
+            if *value > limit && is_explicit {
+                return Err(ConfigError::TooLarge { setting, value: *value, limit, carrier });
+            }
+            *value = limit.min(*value);
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let at_least_one = [
             ("max_message", self.max_message),

@@ -140,7 +140,7 @@ impl Inner {
     /// Has the queue remove what has expired, and reports it.
     pub(crate) async fn sweep_queue(&self) {
         loop {
-            match self.queue.sweep(self.runtime.unix_time(), SWEEP_BUDGET).await {
+            match self.queue.sweep(SWEEP_BUDGET).await {
                 Ok(swept) => {
                     for (uid, entry) in &swept.expired {
                         self.hooks.undelivered(uid, &entry.to_message(), Undelivered::Expired);

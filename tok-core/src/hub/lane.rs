@@ -155,7 +155,8 @@ fn page_job(state: &State, hub: &Inner) -> Option<Job> {
 }
 
 async fn store(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry], admit: Admit) -> Result<(), TryLater> {
-    let entries: Vec<Entry> = batch.iter().map(|entry| entry.packet.entry()).collect();
+    let now = hub.runtime.now();
+    let entries: Vec<Entry> = batch.iter().map(|entry| entry.packet.entry(now)).collect();
     let mut result = hub.queue.enqueue(user.uid(), &entries, admit).await;
     if matches!(result, Err(QueueError::Full)) {
         // What has expired takes up room until it is swept.
@@ -165,7 +166,7 @@ async fn store(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry], admit: Ad
     if matches!(result, Err(QueueError::Full)) && batch.len() > 1 {
         // The batch is refused as a whole; those that still fit should not be.
         for single in batch {
-            let entry = [single.packet.entry()];
+            let entry = [single.packet.entry(hub.runtime.now())];
             let result = hub.queue.enqueue(user.uid(), &entry, admit).await;
             finish(hub, user, std::slice::from_ref(single), admit, result.map(|stored| stored.seqs)).await?;
         }
@@ -273,26 +274,25 @@ async fn tell(hub: &Inner, user: &User, last: Option<Seq>) -> usize {
 
 async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Result<(), TryLater> {
     let acked = match hub.queue.ack(user.uid(), upto, fence).await {
-        Ok(()) => true,
-        // A newer login elsewhere has the user, and what it has not confirmed is not ours to remove.
-        Err(QueueError::Fenced) => false,
+        Ok(remains) => Ok(remains),
+        Err(QueueError::Fenced { current }) => Err(current),
         Err(error) => {
-            event!(ERROR, error = %error, "the queue cannot be acknowledged to; trying again");
+            event!(ERROR, error = %error, "acknowledging to the queue failed; retrying");
             return Err(TryLater);
         }
     };
-    let len = hub.queue.len(user.uid()).await.unwrap_or_default();
     if let Some(mut state) = user.lock() {
         // Unless a newer login came meanwhile.
         state.fence_due &= state.epoch > fence;
-        if acked {
-            state.log.acked(upto);
-        } else {
-            state.fenced = state.fenced.max(Some(fence));
+        match acked {
+            Ok(remains) => {
+                state.log.acked(upto);
+                state.log.set_stored_len(remains.messages);
+            }
+            Err(_) => state.fenced = state.fenced.max(Some(fence)),
         }
-        state.log.set_stored_len(len);
     }
-    if !acked {
+    if acked.is_err() {
         fence::refused(hub, user);
     }
     Ok(())
@@ -314,7 +314,10 @@ async fn page(
         }
     };
     let len = if page.more {
-        hub.queue.len(user.uid()).await.unwrap_or_default()
+        match hub.queue.size(user.uid()).await {
+            Ok(size) => size.messages,
+            Err(_) => return Err(TryLater),
+        }
     } else {
         page.entries.len() as u64
     };
@@ -339,7 +342,7 @@ fn give(
     page: &Page,
     fx: &mut Effects,
 ) {
-    let now = hub.runtime.unix_time();
+    let now = hub.runtime.now();
     // What follows the known end of the stored part is in memory, or was refused to its sender.
     let end = state.log.first_seq().map(|first| Seq::new(first.get() - 1));
     let end = [end, state.log.stored_tail()].into_iter().flatten().min();
@@ -362,7 +365,7 @@ fn give(
             if *seq <= state.log.confirmed().seq {
                 continue;
             }
-            let packet = Packet::from_entry(entry, &hub.budget);
+            let packet = Packet::from_entry(entry, now, &hub.budget);
             if packet.is_expired(now) {
                 fx.report(core.user.uid(), packet, Undelivered::Expired);
                 slot.fed.advance(Cursor { seq: *seq, pos });

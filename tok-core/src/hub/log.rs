@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::packet::Packet;
-use crate::queue::Seq;
+use crate::{queue::Seq, rt::Instant};
 
 /// A place in a user's log. What is stored has a [`Seq`]; what passed through memory has a position of this process,
 /// which rises by one from message to message. An entry can have both, and the two orders agree.
@@ -259,7 +259,7 @@ impl Log {
     }
 
     /// Takes out of memory what has expired and is not stored.
-    pub(crate) fn remove_expired(&mut self, now: u64) -> Vec<LogEntry> {
+    pub(crate) fn remove_expired(&mut self, now: Instant) -> Vec<LogEntry> {
         let expired = |entry: &LogEntry| entry.seq.is_none() && entry.packet.is_expired(now);
         if !self.back.iter().any(expired) {
             return Vec::new();

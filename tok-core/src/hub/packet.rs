@@ -9,6 +9,7 @@ use std::{
 use crate::{
     Message,
     queue::Entry,
+    rt::Instant,
     sync::Mutex,
     transport::{Frame, Framing},
 };
@@ -55,8 +56,8 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Packet {
     message: Message,
-    /// Milliseconds since the Unix epoch; `None` for a message that does not expire.
-    expires_at: Option<u64>,
+    /// On the runtime's monotonic clock; `None` for a message that does not expire.
+    expires_at: Option<Instant>,
     first: OnceLock<(&'static Framing, Frame)>,
     // A server rarely has more than two framings (WebSocket and TCP), so the first is found without a lock.
     others: Mutex<Vec<(&'static Framing, Frame)>>,
@@ -69,19 +70,24 @@ impl Packet {
     const OVERHEAD: usize = 256;
 
     /// `None` when the budget is used up.
-    pub(crate) fn new(message: Message, expires_at: Option<u64>, budget: &Arc<Budget>) -> Option<Arc<Self>> {
+    pub(crate) fn new(
+        message: Message,
+        expires_at: Option<Instant>,
+        budget: &Arc<Budget>,
+    ) -> Option<Arc<Self>> {
         let bytes = message.data().len() + Self::OVERHEAD;
         budget.try_add(bytes).then(|| Arc::new(Self::charged(message, expires_at, budget, bytes)))
     }
 
     /// A message that was accepted before and comes back from the queue: it is counted, but not refused.
-    pub(crate) fn from_entry(entry: &Entry, budget: &Arc<Budget>) -> Arc<Self> {
+    pub(crate) fn from_entry(entry: &Entry, now: Instant, budget: &Arc<Budget>) -> Arc<Self> {
         let bytes = entry.data.len() + Self::OVERHEAD;
         budget.add(bytes);
-        Arc::new(Self::charged(entry.to_message(), entry.expires_at, budget, bytes))
+        let expires_at = entry.ttl.map(|ttl| now.saturating_add(ttl));
+        Arc::new(Self::charged(entry.to_message(), expires_at, budget, bytes))
     }
 
-    fn charged(message: Message, expires_at: Option<u64>, budget: &Arc<Budget>, bytes: usize) -> Self {
+    fn charged(message: Message, expires_at: Option<Instant>, budget: &Arc<Budget>, bytes: usize) -> Self {
         Self {
             message,
             expires_at,
@@ -96,20 +102,20 @@ impl Packet {
         &self.message
     }
 
-    pub(crate) fn entry(&self) -> Entry {
+    pub(crate) fn entry(&self, now: Instant) -> Entry {
         Entry {
             id: self.message.id(),
             kind: self.message.kind(),
             data: self.message.data().clone(),
-            expires_at: self.expires_at,
+            ttl: self.expires_at.map(|at| at.saturating_since(now)),
         }
     }
 
-    pub(crate) fn expires_at(&self) -> Option<u64> {
+    pub(crate) fn expires_at(&self) -> Option<Instant> {
         self.expires_at
     }
 
-    pub(crate) fn is_expired(&self, now: u64) -> bool {
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
 

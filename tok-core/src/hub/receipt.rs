@@ -3,11 +3,10 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use super::{inner::Inner, user::User};
-use crate::MessageId;
+use crate::{MessageId, rt::Instant};
 
 /// What is true of a message once [`Hub::send`](crate::Hub::send) has taken it.
 ///
@@ -65,8 +64,7 @@ impl Receipt {
     /// Dropping the future loses nothing; it can be asked for again.
     pub async fn outcome(&self) -> Outcome {
         let Some(Place { hub, user, pos, expires_at }) = &self.place else { return Outcome::Unknown };
-        let left = Duration::from_millis(expires_at.saturating_sub(hub.runtime.unix_time()));
-        let mut lapse = hub.runtime.sleep_until(hub.runtime.now().saturating_add(left));
+        let mut lapse = hub.runtime.sleep_until(*expires_at);
         poll_fn(|cx: &mut Context<'_>| {
             if let Some(mut state) = user.lock() {
                 match state.fate(*pos) {
@@ -97,7 +95,7 @@ pub(crate) struct Place {
     pub(crate) hub: Arc<Inner>,
     pub(crate) user: Arc<User>,
     pub(crate) pos: u64,
-    pub(crate) expires_at: u64,
+    pub(crate) expires_at: Instant,
 }
 
 impl Drop for Place {

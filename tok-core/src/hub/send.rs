@@ -8,7 +8,11 @@ use std::{
 };
 
 use super::{Receipt, effects::Effects, hooks::Undelivered, inner::Inner, receipt::Place, user::Append};
-use crate::{Message, MessageId, SendError, Uid, relay::Delivery, rt::BoxFuture};
+use crate::{
+    Message, MessageId, SendError, Uid,
+    relay::Delivery,
+    rt::{BoxFuture, Instant},
+};
 
 /// A message on its way to a user: what [`Hub::send`](crate::Hub::send) returns. Await it to send.
 ///
@@ -52,8 +56,7 @@ impl Send {
                 send_now(&hub, &uid, message).await
             };
         };
-        let ttl = u64::try_from(ttl.as_millis()).map_err(|_| SendError::TtlTooLong)?;
-        let expires_at = hub.runtime.unix_time().checked_add(ttl).ok_or(SendError::TtlTooLong)?;
+        let expires_at = hub.runtime.now().checked_add(ttl).ok_or(SendError::TtlTooLong)?;
         let message = hub.identified(message);
         match send_kept(&hub, &uid, message.clone(), expires_at).await {
             // Without a queue a cluster keeps nothing, and can still deliver.
@@ -106,7 +109,7 @@ async fn send_kept(
     hub: &Arc<Inner>,
     uid: &Uid,
     message: Message,
-    expires_at: u64,
+    expires_at: Instant,
 ) -> Result<Receipt, SendError> {
     let packet = hub.packet(message, Some(expires_at))?;
     let id = packet.message().id();

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     CloseReason, Confirm, Device, Message, MessageId, SendError,
     queue::Epoch,
+    rt::Instant,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -251,7 +252,11 @@ impl Core {
 
 /// Keeps [`Packet`] from being made outside the hub's budget.
 impl Inner {
-    pub(crate) fn packet(&self, message: Message, expires_at: Option<u64>) -> Result<Arc<Packet>, SendError> {
+    pub(crate) fn packet(
+        &self,
+        message: Message,
+        expires_at: Option<Instant>,
+    ) -> Result<Arc<Packet>, SendError> {
         let (bytes, limit) = (message.data().len(), self.settings.max_outgoing);
         if bytes > limit {
             return Err(SendError::TooBig { bytes, limit });

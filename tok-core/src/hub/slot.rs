@@ -12,7 +12,7 @@ use super::{
     log::{After, Cursor},
     packet::Packet,
 };
-use crate::{CloseReason, MessageId};
+use crate::{CloseReason, MessageId, rt::Instant};
 
 /// What waits for one session, and where the session stands in its user's log.
 ///
@@ -65,7 +65,7 @@ pub(crate) struct Slot {
 struct Unacked {
     id: MessageId,
     at: Cursor,
-    expires_at: Option<u64>,
+    expires_at: Option<Instant>,
     /// Nobody will: the peer was not sent it.
     passed_over: bool,
 }
@@ -337,7 +337,7 @@ impl Slot {
     }
 
     /// Messages that expired unacknowledged have left the log, and take no place here either.
-    pub(crate) fn pass_over_expired(&mut self, now: u64) {
+    pub(crate) fn pass_over_expired(&mut self, now: Instant) {
         for given in self.unacked.iter_mut().flatten() {
             given.passed_over |= given.expires_at.is_some_and(|at| at <= now);
         }

@@ -216,7 +216,7 @@ impl State {
 
     /// Takes expired messages out of memory and reports them.
     pub(crate) fn drop_expired(&mut self, hub: &Inner, fx: &mut Effects) {
-        for entry in self.log.remove_expired(hub.runtime.unix_time()) {
+        for entry in self.log.remove_expired(hub.runtime.now()) {
             self.lapse(entry.pos);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
                 ticket.settle(Ok(None), fx);
@@ -263,7 +263,7 @@ impl State {
             return;
         }
         let backlog = hub.settings.backlog;
-        let now = hub.runtime.unix_time();
+        let now = hub.runtime.now();
         slot.pass_over_expired(now);
         if self.log.has_stored_after(slot.fed.seq) {
             slot.behind = true;

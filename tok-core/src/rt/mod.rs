@@ -40,6 +40,12 @@ impl Instant {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// This moment and `duration`, or `None` past the end of the clock (some 584 years).
+    #[must_use]
+    pub fn checked_add(self, duration: Duration) -> Option<Self> {
+        self.0.checked_add(u64::try_from(duration.as_nanos()).ok()?).map(Self)
+    }
+
     /// The time since `earlier`, or zero if that is later.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {

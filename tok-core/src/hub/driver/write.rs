@@ -124,7 +124,7 @@ impl<T: Transport> Driver<'_, T> {
         let (hub, session) = (self.hub(), self.session);
         let Some(transport) = &mut self.transport else { return Ok(()) };
         let message = item.packet.message();
-        if item.packet.expires_at().is_some() && item.packet.is_expired(hub.runtime.unix_time()) {
+        if item.packet.expires_at().is_some() && item.packet.is_expired(hub.runtime.now()) {
             self.pass_over(item, Undelivered::Expired);
             return Ok(());
         }

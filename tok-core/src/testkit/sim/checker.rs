@@ -122,7 +122,7 @@ impl Checker {
     pub fn observed(&self, queue: SimQueue) -> SimQueue {
         let this = self.clone();
         queue.observed(move |change| {
-            let now = this.shared.rt.unix_time();
+            let now = this.shared.rt.now();
             this.tell(format_args!("{change:?}"));
             this.with(|state| match change {
                 Change::Stored(uid, entries) => state.ledger.stored(uid, entries),
@@ -181,7 +181,7 @@ impl Checker {
     /// # Errors
     /// What is not so.
     pub fn settled(&self, copies: Option<usize>) -> Result<(), String> {
-        let now = self.shared.rt.unix_time();
+        let now = self.shared.rt.now();
         self.shared.state.lock().ledger.settled(now, copies)
     }
 
@@ -209,7 +209,7 @@ impl Checker {
     /// # Errors
     /// What is not.
     pub fn drained(&self) -> Result<(), String> {
-        let now = self.shared.rt.unix_time();
+        let now = self.shared.rt.now();
         self.shared.state.lock().ledger.drained(now)
     }
 
@@ -255,7 +255,7 @@ impl Checker {
     pub(super) fn read(&self, connection: usize, uid: &Uid, data: &[u8]) {
         let text = String::from_utf8_lossy(data);
         self.tell(format_args!("{uid} reads on connection {connection}: {text:.20}"));
-        let now = self.shared.rt.unix_time();
+        let now = self.shared.rt.now();
         self.with(|state| {
             let opened = state.roll.opened_at(connection);
             state.ledger.read(connection, opened, uid, data, now)
@@ -270,7 +270,7 @@ impl Checker {
 
     /// A sender was answered.
     pub(super) fn told(&self, hub: &Hub, uid: &Uid, sender: u64, number: u64, told: Told) {
-        let now = self.shared.rt.unix_time();
+        let now = self.shared.rt.now();
         let ahead = hub.inner.writes_ahead();
         self.tell(format_args!("{number} of sender {sender} to {uid} is {told:?}"));
         self.with(|state| state.ledger.told(uid, sender, number, told, ahead, now));
@@ -278,7 +278,7 @@ impl Checker {
 
     /// A receipt says that a message is confirmed.
     pub(super) fn confirmed(&self, uid: &Uid, sender: u64, number: u64) {
-        let now = self.shared.rt.unix_time();
+        let now = self.shared.rt.now();
         self.with(|state| state.ledger.confirmed(uid, sender, number, now));
     }
 

@@ -17,7 +17,7 @@ type Act = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 ///
 /// let sim = Sim::new(1);
 /// let rt = sim.runtime();
-/// let caps = Caps { durable: true, shared: false, max_messages: 100, max_bytes: 1 << 20 };
+/// let caps = Caps { durable: true, shared: false, max_messages: 100, max_bytes: 1 << 20, max_message: None };
 /// let queue = SimQueue::new(rt.clone(), caps, Duration::from_millis(5), 0);
 /// let (down, up) = (queue.clone(), queue);
 /// let nemesis = Nemesis::new(&rt).fault("the queue is away", move || down.set_down(true), move || up.set_down(false));

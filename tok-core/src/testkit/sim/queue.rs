@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use super::SimRuntime;
 use crate::{
     Epoch, Queue, Uid,
-    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
+    rt::{Clock, Runtime},
     testkit::queue::ReferenceQueue,
 };
 
@@ -48,6 +49,9 @@ impl SimQueue {
     #[must_use]
     pub fn new(runtime: SimRuntime, caps: Caps, latency: Duration, failures_per_1000: u64) -> Self {
         let storage = Arc::new(ReferenceQueue::with_caps(caps));
+        // The storage has a clock of its own, which no node's wall clock touches.
+        let shared: Arc<dyn Runtime> = Arc::new(runtime.clone());
+        storage.use_clock(&Clock::of(&shared));
         Self { runtime, storage, latency, failures_per_1000, down: Arc::default(), observer: None }
     }
 
@@ -113,7 +117,7 @@ impl Queue for SimQueue {
         result
     }
 
-    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
         self.delay().await;
         self.fails()?;
         let removed = self.storage.upto(uid, upto);
@@ -126,14 +130,14 @@ impl Queue for SimQueue {
         result
     }
 
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
-        self.storage.len(uid).await
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
+        self.storage.size(uid).await
     }
 
-    async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
+    async fn sweep(&self, budget: usize) -> Result<Swept, QueueError> {
         self.delay().await;
         self.fails()?;
-        let result = self.storage.sweep(now, budget).await;
+        let result = self.storage.sweep(budget).await;
         if let Ok(swept) = &result {
             swept.expired.iter().for_each(|(uid, entry)| self.tell(&Change::Swept(uid, entry)));
         }

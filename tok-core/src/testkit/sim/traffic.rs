@@ -213,7 +213,7 @@ impl Traffic {
         let brief = kept && rt.below(10) == 0;
         let ttl = if brief { Duration::from_millis(1 + rt.below(3000)) } else { DAY };
         let text = text(sender, number, usize::try_from(rt.below(200)).unwrap_or_default());
-        let expires_at = kept.then(|| rt.unix_time() + u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let expires_at = kept.then(|| rt.now().saturating_add(ttl));
         self.checker.sending(uid, sender, number, Sending { text: text.clone(), kept, expires_at });
         let send = up.hub.send(uid.clone(), text);
         let send = if kept { send.ttl(ttl) } else { send };

@@ -61,7 +61,8 @@ impl Report {
 impl World {
     /// The world of this seed, with a durable queue.
     pub fn new(seed: u64) -> Self {
-        let caps = Caps { durable: true, shared: false, max_messages: 60, max_bytes: 1 << 20 };
+        let caps =
+            Caps { durable: true, shared: false, max_messages: 60, max_bytes: 1 << 20, max_message: None };
         Self { seed, caps, configure: |traffic| traffic, faultless: false, crashes: true, devices: 1 }
     }
 

@@ -45,7 +45,7 @@ pub(super) fn watched(checker: &Checker, hub: usize, mut builder: HubBuilder) ->
     let (this, inner) = (checker.clone(), hooks.after_send.take());
     hooks.after_send = Some(Arc::new(move |session, message| {
         if let Some(number) = number(session) {
-            let now = this.shared.rt.unix_time();
+            let now = this.shared.rt.now();
             this.with(|state| {
                 state.roll.active(number, session, "was given a message")?;
                 state.ledger.given(session.device().uid(), message.data(), now)
@@ -57,7 +57,7 @@ pub(super) fn watched(checker: &Checker, hub: usize, mut builder: HubBuilder) ->
     }));
     let (this, inner) = (checker.clone(), hooks.undelivered.take());
     hooks.undelivered = Some(Arc::new(move |uid, message, why| {
-        let now = this.shared.rt.unix_time();
+        let now = this.shared.rt.now();
         this.with(|state| state.ledger.undelivered(uid, message.data(), why, now));
         if let Some(inner) = &inner {
             inner(uid, message, why);

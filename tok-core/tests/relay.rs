@@ -34,7 +34,7 @@ impl Actor for Nothing {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
-const CAPS: Caps = Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 1 << 20 };
+const CAPS: Caps = Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 1 << 20, max_message: None };
 
 struct Cluster {
     rt: SimRuntime,
@@ -207,7 +207,7 @@ fn a_relay_that_missed_something_can_make_up_for_it() {
             id: MessageId::from_u128(1),
             kind: MessageKind::Text,
             data: "unannounced".into(),
-            expires_at: None,
+            ttl: None,
         };
         queue.enqueue(&alice, &[entry], Admit::WithinLimits).await.unwrap();
         cluster.rt.sleep(Duration::from_secs(5)).await;

@@ -169,6 +169,7 @@ pub fn durable() -> ReferenceQueue {
         shared: false,
         max_messages: 1000,
         max_bytes: 8 * 1024 * 1024,
+        max_message: None,
     })
 }
 

@@ -5,7 +5,8 @@ use std::sync::{
 
 use tok_core::{
     Epoch, Queue, Uid, async_trait,
-    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
+    rt::Clock,
     testkit::queue::ReferenceQueue,
 };
 use tokio::sync::Semaphore;
@@ -42,7 +43,7 @@ impl Moody {
 
     /// How many entries the user has.
     pub async fn kept(&self, uid: &str) -> u64 {
-        self.inner.len(&uid.into()).await.unwrap()
+        self.inner.size(&uid.into()).await.unwrap().messages
     }
 
     async fn ready(&self) -> Result<(), QueueError> {
@@ -66,22 +67,26 @@ impl Queue for Moody {
         self.inner.peek(uid, after, limit).await
     }
 
-    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
         self.ready().await?;
         self.inner.ack(uid, upto, fence).await
     }
 
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
         self.ready().await?;
-        self.inner.len(uid).await
+        self.inner.size(uid).await
     }
 
-    async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
+    async fn sweep(&self, budget: usize) -> Result<Swept, QueueError> {
         self.ready().await?;
-        self.inner.sweep(now, budget).await
+        self.inner.sweep(budget).await
     }
 
     fn caps(&self) -> Caps {
         self.inner.caps()
+    }
+
+    fn use_clock(&self, clock: &Clock) {
+        self.inner.use_clock(clock);
     }
 }

@@ -10,8 +10,8 @@ use std::{
 
 use tok_core::{
     Actor, Device, Epoch, Hub, Message, Queue, SendError, Session, Sso, Uid, async_trait,
-    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
-    rt::{Instant, Runtime},
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
+    rt::{Clock, Instant, Runtime},
     testkit::{
         MemoryPeer, Read, memory_pair,
         queue::ReferenceQueue,
@@ -95,7 +95,7 @@ struct World {
 
 impl World {
     fn new(rt: SimRuntime, rules: Rules) -> Self {
-        let caps = Caps { durable: rules.durable, shared: false, max_messages: 1000, max_bytes: 1 << 20 };
+        let caps = Caps { durable: rules.durable, shared: false, max_messages: 1000, max_bytes: 1 << 20, max_message: None };
         let queue =
             Arc::new(Failing { inner: ReferenceQueue::with_caps(caps), fails: AtomicBool::new(false) });
         let hub = Hub::builder(Nothing)
@@ -366,22 +366,26 @@ impl Queue for Failing {
         self.inner.peek(uid, after, limit).await
     }
 
-    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
         self.ready()?;
         self.inner.ack(uid, upto, fence).await
     }
 
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
         self.ready()?;
-        self.inner.len(uid).await
+        self.inner.size(uid).await
     }
 
-    async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
+    async fn sweep(&self, budget: usize) -> Result<Swept, QueueError> {
         self.ready()?;
-        self.inner.sweep(now, budget).await
+        self.inner.sweep(budget).await
     }
 
     fn caps(&self) -> Caps {
         self.inner.caps()
+    }
+
+    fn use_clock(&self, clock: &Clock) {
+        self.inner.use_clock(clock);
     }
 }

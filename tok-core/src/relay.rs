@@ -154,7 +154,7 @@ impl Node {
         let Some(hub) = self.hub.upgrade() else { return Ok(0) };
         let (sessions, fx) =
             hub.publish_here(audience, message.clone()).map_err(|_| RelayError::Overloaded)?;
-        fx.run(&hub, None);
+        fx.run(&hub);
         Ok(sessions)
     }
 

@@ -20,7 +20,13 @@ fn builder() -> HubBuilder {
 }
 
 fn durable() -> ReferenceQueue {
-    ReferenceQueue::with_caps(Caps { durable: true, shared: false, max_messages: 10, max_bytes: 10_000, max_message: None })
+    ReferenceQueue::with_caps(Caps {
+        durable: true,
+        shared: false,
+        max_messages: 10,
+        max_bytes: 10_000,
+        max_message: None,
+    })
 }
 
 #[test]

@@ -71,7 +71,8 @@ impl Relay for Late {
     }
 }
 
-const CAPS: Caps = Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 1 << 20, max_message: None };
+const CAPS: Caps =
+    Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 1 << 20, max_message: None };
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Alone {

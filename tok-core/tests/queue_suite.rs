@@ -24,7 +24,13 @@ mod reference {
 mod shared_reference {
     use super::*;
     tok_core::queue_conformance!(async || {
-        ReferenceQueue::with_caps(Caps { durable: true, shared: true, max_messages: 16, max_bytes: 4096, max_message: None })
+        ReferenceQueue::with_caps(Caps {
+            durable: true,
+            shared: true,
+            max_messages: 16,
+            max_bytes: 4096,
+            max_message: None,
+        })
     });
 }
 

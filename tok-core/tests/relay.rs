@@ -34,7 +34,8 @@ impl Actor for Nothing {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
-const CAPS: Caps = Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 1 << 20, max_message: None };
+const CAPS: Caps =
+    Caps { durable: false, shared: true, max_messages: 1000, max_bytes: 1 << 20, max_message: None };
 
 struct Cluster {
     rt: SimRuntime,

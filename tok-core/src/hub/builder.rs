@@ -1,4 +1,6 @@
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_channel::oneshot;
 
 use super::{
     Hub,
@@ -6,7 +8,7 @@ use super::{
     inner::Inner,
     slot::{Backlog, Overflow},
     sso::Sso,
-    timers,
+    sweep, timers,
 };
 use crate::{
     Actor, CloseReason, Confirm, Message, Session, Uid,
@@ -371,10 +373,10 @@ impl HubBuilder {
             ));
         }
         queue.use_clock(&Clock::of(&runtime));
-        let inner = Arc::new(Inner::new(settings, runtime, queue, relay, actor, hooks));
-        let sweep: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
-            Box::pin(timers::sweep(Arc::downgrade(&inner)));
-        inner.runtime.spawn("hub timers", sweep);
+        let (alive, ended) = oneshot::channel();
+        let inner = Arc::new(Inner::new(settings, runtime, queue, relay, actor, hooks, alive));
+        inner.runtime.spawn("hub timers", Box::pin(timers::run(Arc::downgrade(&inner))));
+        inner.runtime.spawn("queue sweep", Box::pin(sweep::run(Arc::downgrade(&inner), ended)));
         if let Some(relay) = &inner.relay {
             relay.start(Node { hub: Arc::downgrade(&inner) }).map_err(ConfigError::Cluster)?;
         }

@@ -105,7 +105,7 @@ impl Drop for End<'_> {
             state.detach(hub, core, self.reason, &mut fx);
             state.forget(core);
         }
-        fx.run(hub, Some(&core.user));
+        fx.run(hub);
         hub.rooms.leave_all(core);
         hub.hooks.close(self.session, self.reason);
         core.user.retire_if_idle(hub);

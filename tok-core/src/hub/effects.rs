@@ -17,7 +17,8 @@ pub(crate) struct Effects {
     /// Claims to give back to the cluster.
     released: Few<(Uid, Epoch)>,
     reports: Vec<(Uid, Arc<Packet>, Undelivered)>,
-    pub(super) lane: bool,
+    /// Users whose queue work starts. They are here and not an argument of `run`, so that no caller can forget one.
+    lanes: Few<Arc<User>>,
     /// Users of whom a session ended without their lock being held.
     ended: Vec<Arc<User>>,
 }
@@ -39,6 +40,11 @@ impl Effects {
         self.released.push((uid.clone(), epoch));
     }
 
+    /// The user has queue work, and no task that does it.
+    pub(crate) fn start_lane(&mut self, user: Arc<User>) {
+        self.lanes.push(user);
+    }
+
     pub(crate) fn ended(&mut self, user: &Arc<User>) {
         self.ended.push(Arc::clone(user));
     }
@@ -47,8 +53,8 @@ impl Effects {
         self.reports.push((uid.clone(), packet, why));
     }
 
-    /// `user` is the one whose state was locked, if one was.
-    pub(crate) fn run(mut self, hub: &Arc<Inner>, user: Option<&Arc<User>>) {
+    /// No lock is held.
+    pub(crate) fn run(mut self, hub: &Arc<Inner>) {
         Outputs { hub, cores: mem::take(&mut self.outputs) }.write();
         while let Some(waker) = self.wakers.pop() {
             waker.wake();
@@ -56,7 +62,7 @@ impl Effects {
         while let Some((uid, epoch)) = self.released.pop() {
             login::release(hub, uid, epoch);
         }
-        if let (true, Some(user)) = (self.lane, user) {
+        while let Some(user) = self.lanes.pop() {
             lane::start(hub, user);
         }
         for user in self.ended {
@@ -64,7 +70,7 @@ impl Effects {
             if let Some(mut state) = user.lock() {
                 state.sessions_ended(hub, &mut fx);
             }
-            fx.run(hub, Some(&user));
+            fx.run(hub);
         }
         for (uid, packet, why) in self.reports {
             hub.hooks.undelivered(&uid, packet.message(), why);
@@ -76,7 +82,7 @@ impl Effects {
     /// As [`run`](Self::run), for messages to many: other tasks get their turn in between. Await what this returns.
     pub(crate) fn run_in_turns(mut self, hub: &Arc<Inner>) -> Outputs<'_> {
         let cores = mem::take(&mut self.outputs);
-        self.run(hub, None);
+        self.run(hub);
         Outputs { hub, cores }
     }
 }

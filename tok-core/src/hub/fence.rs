@@ -62,6 +62,6 @@ async fn renew(hub: &Arc<Inner>, user: &Arc<User>) -> bool {
         state.epoch = state.epoch.max(epoch);
         state.want_lane(hub, &mut fx);
     }
-    fx.run(hub, Some(user));
+    fx.run(hub);
     true
 }

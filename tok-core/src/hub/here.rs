@@ -39,7 +39,7 @@ impl Inner {
                 Some(state.live()).filter(|live| *live > 0)
             }),
         };
-        fx.run(self, Some(&user));
+        fx.run(self);
         Ok(sessions)
     }
 
@@ -133,7 +133,7 @@ impl Inner {
     ) -> T {
         let mut fx = Effects::default();
         let result = user.lock().map_or_else(T::default, |mut state| run(&mut state, &mut fx));
-        fx.run(self, Some(user));
+        fx.run(self);
         result
     }
 

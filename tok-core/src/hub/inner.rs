@@ -1,8 +1,10 @@
-use std::{sync::Arc, task::Waker, time::Duration};
+use std::{convert::Infallible, sync::Arc, task::Waker};
+
+use futures_channel::oneshot;
 
 use super::{
     builder::Settings,
-    hooks::{Hooks, Undelivered},
+    hooks::Hooks,
     lane::LaneGuard,
     packet::Budget,
     recent::Recent,
@@ -14,12 +16,11 @@ use crate::{
     Actor, MessageId,
     queue::{Epoch, Queue},
     relay::Relay,
-    rt::{Instant, Runtime},
+    rt::Runtime,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    trace::event,
 };
 
 /// What every handle of a hub shares.
@@ -52,6 +53,10 @@ pub(crate) struct Inner {
     idle_waiters: Mutex<Vec<Waker>>,
     message_ids: (u64, AtomicU64),
     epochs: AtomicU64,
+    /// When a full queue asked for a sweep last, in nanoseconds of the runtime's clock; 0 for never.
+    pub(crate) swept_for_room: AtomicU64,
+    /// Dropped with the hub, which ends the task that sweeps the queue.
+    _alive: oneshot::Sender<Infallible>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -59,9 +64,6 @@ impl std::fmt::Debug for Inner {
         f.debug_struct("Hub").field("sessions", &self.sessions).finish_non_exhaustive()
     }
 }
-
-/// Entries that one call of a queue's sweep may remove.
-const SWEEP_BUDGET: usize = 1024;
 
 impl Inner {
     pub(crate) fn new(
@@ -71,6 +73,7 @@ impl Inner {
         relay: Option<Arc<dyn Relay>>,
         actor: Arc<dyn Actor>,
         hooks: Hooks,
+        alive: oneshot::Sender<Infallible>,
     ) -> Self {
         let seed = runtime.random();
         Self {
@@ -89,8 +92,11 @@ impl Inner {
             lanes: AtomicUsize::new(0),
             idle_waiters: Mutex::default(),
             message_ids: (runtime.random() | 1, AtomicU64::new(0)),
-            // Epochs rise over restarts too, as far as the wall clock does.
+            // A guess that mostly lies above the epochs of earlier runs. A queue that remembers higher ones says so: see
+            // `raise_epochs`.
             epochs: AtomicU64::new(runtime.unix_time().saturating_mul(1000)),
+            swept_for_room: AtomicU64::new(0),
+            _alive: alive,
             settings,
             runtime,
             queue,
@@ -107,7 +113,14 @@ impl Inner {
     }
 
     pub(crate) fn next_epoch(&self) -> Epoch {
-        Epoch::new(self.epochs.fetch_add(1, Ordering::Relaxed) + 1)
+        let next = |last: u64| Some(last.saturating_add(1));
+        let last = self.epochs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
+        Epoch::new(last.saturating_add(1))
+    }
+
+    /// The queue has seen this epoch: those that follow are above it.
+    pub(crate) fn raise_epochs(&self, seen: Epoch) {
+        self.epochs.fetch_max(seen.get(), Ordering::Relaxed);
     }
 
     /// Whether messages are stored before any session is given them.
@@ -130,31 +143,6 @@ impl Inner {
     /// and the count.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn next_queue_sweep(&self) -> Instant {
-        const EVERY: Duration = Duration::from_secs(30);
-        self.runtime.now().saturating_add(EVERY)
-    }
-
-    /// Has the queue remove what has expired, and reports it.
-    pub(crate) async fn sweep_queue(&self) {
-        loop {
-            match self.queue.sweep(SWEEP_BUDGET).await {
-                Ok(swept) => {
-                    for (uid, entry) in &swept.expired {
-                        self.hooks.undelivered(uid, &entry.to_message(), Undelivered::Expired);
-                    }
-                    if !swept.more || swept.expired.is_empty() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    event!(WARN, error = %error, "the queue cannot be swept");
-                    return;
-                }
-            }
-        }
     }
 
     pub(crate) fn lane_guard(self: &Arc<Self>) -> LaneGuard {

@@ -62,8 +62,8 @@ pub(crate) fn has_work(state: &State, hub: &Inner) -> bool {
 }
 
 /// The caller has set `state.lane`.
-pub(crate) fn start(hub: &Arc<Inner>, user: &Arc<User>) {
-    let lane = run(hub.lane_guard(), Arc::clone(hub), Arc::clone(user));
+pub(crate) fn start(hub: &Arc<Inner>, user: Arc<User>) {
+    let lane = run(hub.lane_guard(), Arc::clone(hub), user);
     hub.runtime.spawn("user queue", Box::pin(lane));
 }
 
@@ -101,7 +101,7 @@ fn refuse_waiting(hub: &Arc<Inner>, user: &Arc<User>) {
         let waiting = state.log.unaccepted();
         state.refused(&waiting, &mut fx, || SendError::Queue(QueueError::Unavailable(TRYING_AGAIN.into())));
     }
-    fx.run(hub, Some(user));
+    fx.run(hub);
 }
 
 fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
@@ -121,7 +121,7 @@ fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize) -> Option<Job> {
         state.lane = job.is_some();
         job
     };
-    fx.run(hub, Some(user));
+    fx.run(hub);
     job
 }
 
@@ -155,24 +155,51 @@ fn page_job(state: &State, hub: &Inner) -> Option<Job> {
 }
 
 async fn store(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry], admit: Admit) -> Result<(), TryLater> {
-    let now = hub.runtime.now();
-    let entries: Vec<Entry> = batch.iter().map(|entry| entry.packet.entry(now)).collect();
-    let mut result = hub.queue.enqueue(user.uid(), &entries, admit).await;
-    if matches!(result, Err(QueueError::Full)) {
-        // What has expired takes up room until it is swept.
-        hub.sweep_queue().await;
-        result = hub.queue.enqueue(user.uid(), &entries, admit).await;
+    let mut result = enqueue(hub, user, batch, admit).await;
+    if matches!(result, Err(QueueError::Full)) && hub.sweep_for_room().await {
+        result = enqueue(hub, user, batch, admit).await;
     }
     if matches!(result, Err(QueueError::Full)) && batch.len() > 1 {
-        // The batch is refused as a whole; those that still fit should not be.
-        for single in batch {
-            let entry = [single.packet.entry(hub.runtime.now())];
-            let result = hub.queue.enqueue(user.uid(), &entry, admit).await;
-            finish(hub, user, std::slice::from_ref(single), admit, result.map(|stored| stored.seqs)).await?;
+        // The queue refuses a batch as a whole; the messages that still fit are stored.
+        return store_what_fits(hub, user, batch, admit).await;
+    }
+    finish(hub, user, batch, admit, result).await
+}
+
+async fn enqueue(hub: &Inner, user: &User, batch: &[LogEntry], admit: Admit) -> Result<Vec<Seq>, QueueError> {
+    let now = hub.runtime.now();
+    let entries: Vec<Entry> = batch.iter().map(|entry| entry.packet.entry(now)).collect();
+    hub.queue.enqueue(user.uid(), &entries, admit).await.map(|stored| stored.seqs)
+}
+
+/// Stores those messages of a batch that are within the user's limits and refuses the others, in two queue operations
+/// however many there are.
+async fn store_what_fits(
+    hub: &Arc<Inner>,
+    user: &Arc<User>,
+    batch: &[LogEntry],
+    admit: Admit,
+) -> Result<(), TryLater> {
+    let caps = hub.queue.caps();
+    let (mut messages, mut bytes) = match hub.queue.size(user.uid()).await {
+        Ok(size) => (size.messages, size.bytes),
+        Err(error) => return finish(hub, user, batch, admit, Err(error)).await,
+    };
+    let (fitting, others): (Vec<LogEntry>, Vec<LogEntry>) = batch.iter().cloned().partition(|entry| {
+        let cost = entry.packet.cost() as u64;
+        let fits = messages < caps.max_messages && bytes.saturating_add(cost) <= caps.max_bytes;
+        if fits {
+            messages += 1;
+            bytes += cost;
         }
+        fits
+    });
+    finish(hub, user, &others, admit, Err(QueueError::Full)).await?;
+    if fitting.is_empty() {
         return Ok(());
     }
-    finish(hub, user, batch, admit, result.map(|stored| stored.seqs)).await
+    let result = enqueue(hub, user, &fitting, admit).await;
+    finish(hub, user, &fitting, admit, result).await
 }
 
 /// Draws the consequences of a store: here, then on other nodes, then for those who wait for it.
@@ -191,35 +218,49 @@ async fn finish(
     if let Some(mut state) = user.lock() {
         state.answer(batch, elsewhere, &mut fx);
     }
-    fx.run(hub, Some(user));
+    fx.run(hub);
     Ok(())
 }
 
-/// Looks for a batch whose store failed. Storing what is there already would deliver it twice, and what was confirmed
-/// meanwhile has to leave the queue.
+/// Looks for a batch whose store failed, and settles whether it was stored. Storing it again would deliver it twice.
 async fn recheck(hub: &Arc<Inner>, user: &Arc<User>, batch: &[LogEntry]) -> Result<(), TryLater> {
-    let mut found = Vec::new();
-    let mut after = Seq::START;
+    // Nothing of the batch lies before what was known to be stored when it was sent to the queue.
+    let mut after = match (&hub.relay, user.lock()) {
+        (None, Some(state)) => state.log.last_known_seq(),
+        // What other nodes stored may lie behind the batch.
+        _ => Seq::START,
+    };
+    let mut found: Vec<(LogEntry, Seq)> = Vec::new();
+    let mut rest = batch;
     loop {
         let Ok(page) = hub.queue.peek(user.uid(), after, Limit::default()).await else {
             return Err(TryLater);
         };
         for (seq, entry) in &page.entries {
             after = *seq;
-            if batch.get(found.len()).is_some_and(|next| next.packet.message().id() == entry.id) {
-                found.push(*seq);
+            if let Some(index) = rest.iter().position(|next| next.packet.message().id() == entry.id) {
+                found.push((rest[index].clone(), *seq));
+                rest = &rest[index + 1..];
             }
         }
         if !page.more || page.entries.is_empty() {
             break;
         }
     }
+    // A store takes effect as a whole or not at all. So if one message is there, all were stored, and those that are
+    // missing have expired since: whoever removed them from the queue reported them.
+    let mut fx = Effects::default();
     if let Some(mut state) = user.lock() {
         state.unsure = None;
+        if !found.is_empty() {
+            for entry in batch.iter().filter(|entry| found.iter().all(|(other, _)| other.pos != entry.pos)) {
+                state.expired(entry.pos, &mut fx);
+            }
+        }
     }
-    // A store is done whole or not at all.
-    let found = if found.len() == batch.len() { found } else { Vec::new() };
-    finish(hub, user, &batch[..found.len()], Admit::AlreadyAccepted, Ok(found)).await
+    fx.run(hub);
+    let (stored, seqs): (Vec<LogEntry>, Vec<Seq>) = found.into_iter().unzip();
+    finish(hub, user, &stored, Admit::AlreadyAccepted, Ok(seqs)).await
 }
 
 fn settle(
@@ -257,7 +298,7 @@ fn settle(
             }
         }
     }
-    fx.run(hub, Some(user));
+    fx.run(hub);
     if later { Err(TryLater) } else { Ok(()) }
 }
 
@@ -281,6 +322,9 @@ async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Res
             return Err(TryLater);
         }
     };
+    if let Err(current) = acked {
+        hub.raise_epochs(current);
+    }
     if let Some(mut state) = user.lock() {
         // Unless a newer login came meanwhile.
         state.fence_due &= state.epoch > fence;
@@ -288,6 +332,12 @@ async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Res
             Ok(remains) => {
                 state.log.acked(upto);
                 state.log.set_stored_len(remains.messages);
+            }
+            // Nobody else has this user: the fence was set by an earlier run whose wall clock was ahead.
+            Err(_) if hub.relay.is_none() => {
+                if state.epoch <= fence {
+                    state.epoch = hub.next_epoch();
+                }
             }
             Err(_) => state.fenced = state.fenced.max(Some(fence)),
         }
@@ -328,7 +378,7 @@ async fn page(
         }
         give(&mut state, hub, core, after, known, &page, &mut fx);
     }
-    fx.run(hub, Some(user));
+    fx.run(hub);
     Ok(())
 }
 

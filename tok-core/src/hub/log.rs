@@ -196,6 +196,14 @@ impl Log {
         Known { tail: self.stored_tail, forgotten: self.forgotten }
     }
 
+    /// The highest sequence that is known to be stored, `START` if none is known.
+    pub(crate) fn last_known_seq(&self) -> Seq {
+        let in_memory = self.back.iter().rev().find_map(|entry| entry.seq);
+        let moved = self.moved.back().map(|(_, seq)| *seq);
+        let known = [in_memory, moved, self.stored_tail, self.tail_was];
+        known.into_iter().flatten().fold(self.confirmed.seq, Seq::max)
+    }
+
     /// Where memory starts, if what is there is stored too: pages of the queue end before it.
     pub(crate) fn first_seq(&self) -> Option<Seq> {
         self.back.front().and_then(|entry| entry.seq)

@@ -93,7 +93,7 @@ pub(super) async fn login(
             core.slot.lock().end(reason, &mut fx);
         }
         drop(state);
-        fx.run(hub, Some(&user));
+        fx.run(hub);
         break (Session { core, hub: Arc::clone(hub) }, attached);
     };
     drop(claim);

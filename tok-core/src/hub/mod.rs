@@ -21,6 +21,7 @@ mod session;
 mod shutdown;
 mod slot;
 mod sso;
+mod sweep;
 mod timers;
 mod user;
 

@@ -80,7 +80,7 @@ fn send_here(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Receipt, S
     let user = hub.registry.find(uid);
     let state = user.as_ref().and_then(|user| user.lock());
     let taken = state.and_then(|state| state.offer(hub, &packet, state.log.end(), &mut fx));
-    fx.run(hub, user.as_ref());
+    fx.run(hub);
     if taken.is_none() && hub.relay.is_none() {
         hub.hooks.undelivered(uid, packet.message(), Undelivered::Offline);
     }
@@ -122,7 +122,7 @@ async fn send_kept(
         };
         let append = state.append(hub, &packet, &mut fx);
         drop(state);
-        fx.run(hub, Some(&user));
+        fx.run(hub);
         break (user, append);
     };
     drop(packet);

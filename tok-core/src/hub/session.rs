@@ -83,7 +83,7 @@ impl Session {
         let packet = self.hub.packet(message.into(), None)?;
         let mut fx = Effects::default();
         self.core.offer(&self.hub, &packet, None, &mut fx);
-        fx.run(&self.hub, None);
+        fx.run(&self.hub);
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl Session {
         if let Some(mut state) = self.core.user.lock() {
             state.detach(&self.hub, &self.core, reason, &mut fx);
         }
-        fx.run(&self.hub, Some(&self.core.user));
+        fx.run(&self.hub);
     }
 
     /// Tells that the client has the kept message of this id and all before it, for
@@ -136,7 +136,7 @@ impl Session {
             .user
             .lock()
             .is_some_and(|mut state| state.acknowledge(&self.hub, &self.core, id, &mut fx));
-        fx.run(&self.hub, Some(&self.core.user));
+        fx.run(&self.hub);
         known
     }
 }

@@ -74,7 +74,7 @@ impl Hub {
         if let Some(mut state) = core.user.lock() {
             state.detach(&self.inner, core, CloseReason::Draining, &mut fx);
         }
-        fx.run(&self.inner, Some(&core.user));
+        fx.run(&self.inner);
     }
 
     /// Whether all sessions and queue operations ended before `end`.

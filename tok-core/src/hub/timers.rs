@@ -70,9 +70,9 @@ impl Timers {
     }
 }
 
-/// Runs until the hub is gone: wakes sessions that are due, and has the queue swept now and then.
-pub(crate) async fn sweep(hub: Weak<Inner>) {
-    let Some(mut next_queue_sweep) = hub.upgrade().map(|hub| hub.next_queue_sweep()) else { return };
+/// Wakes sessions that are due, until the hub is gone. It waits for nothing but time: whatever else is done now and then
+/// has a task of its own.
+pub(crate) async fn run(hub: Weak<Inner>) {
     loop {
         let Some(strong) = hub.upgrade() else { return };
         let now = strong.runtime.now();
@@ -80,10 +80,6 @@ pub(crate) async fn sweep(hub: Weak<Inner>) {
             if let Some(session) = session.upgrade() {
                 session.wake();
             }
-        }
-        if now >= next_queue_sweep {
-            strong.sweep_queue().await;
-            next_queue_sweep = strong.next_queue_sweep();
         }
         let runtime = Arc::clone(&strong.runtime);
         drop(strong);
@@ -94,15 +90,15 @@ pub(crate) async fn sweep(hub: Weak<Inner>) {
             let wake_at = {
                 let mut wheel = hub.timers.wheel.lock();
                 let first = wheel.ticks.keys().next().copied();
-                let wake_at = first.map_or(next_queue_sweep, |tick| start_of(tick).min(next_queue_sweep));
-                wheel.sleeping = Some(tick_of(wake_at));
+                wheel.sleeping = first;
                 wheel.sweeper = Some(cx.waker().clone());
-                wake_at
+                first.map(start_of)
             };
-            if sleep.as_ref().is_none_or(|(at, _)| *at != wake_at) {
-                sleep = Some((wake_at, runtime.sleep_until(wake_at)));
+            if sleep.as_ref().map(|(at, _)| *at) != wake_at {
+                sleep = wake_at.map(|at| (at, runtime.sleep_until(at)));
             }
-            sleep.as_mut().map_or(Poll::Ready(()), |(_, sleep)| sleep.as_mut().poll(cx))
+            // Without a deadline it waits for one.
+            sleep.as_mut().map_or(Poll::Pending, |(_, sleep)| sleep.as_mut().poll(cx))
         })
         .await;
     }

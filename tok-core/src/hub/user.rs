@@ -2,7 +2,10 @@
 
 mod attach;
 
-use std::{sync::Arc, task::Waker};
+use std::{
+    sync::{Arc, Weak},
+    task::Waker,
+};
 
 use super::{
     effects::{Effects, Ticket},
@@ -37,6 +40,8 @@ pub(crate) struct User {
 #[derive(Debug)]
 pub(crate) struct State {
     uid: Uid,
+    /// The user whose state this is.
+    user: Weak<User>,
     pub(crate) sessions: Vec<Arc<Core>>,
     pub(crate) log: Log,
     /// A task with queue operations of this user is under way.
@@ -74,9 +79,10 @@ pub(crate) enum Append {
 }
 
 impl User {
-    pub(crate) fn new(uid: Uid, hub: &Inner) -> Self {
-        let state = State {
+    pub(crate) fn new(uid: Uid, hub: &Inner) -> Arc<Self> {
+        let state = |user: &Weak<Self>| State {
             uid: uid.clone(),
+            user: Weak::clone(user),
             sessions: Vec::new(),
             log: Log::default(),
             lane: false,
@@ -93,7 +99,11 @@ impl User {
             epoch: Epoch::default(),
             fenced: None,
         };
-        Self { uid, state: Mutex::new(state), retired: AtomicBool::new(false) }
+        Arc::new_cyclic(|user| Self {
+            state: Mutex::new(state(user)),
+            uid: uid.clone(),
+            retired: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn uid(&self) -> &Uid {
@@ -217,11 +227,17 @@ impl State {
     /// Takes expired messages out of memory and reports them.
     pub(crate) fn drop_expired(&mut self, hub: &Inner, fx: &mut Effects) {
         for entry in self.log.remove_expired(hub.runtime.now()) {
-            self.lapse(entry.pos);
-            if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(None), fx);
-            }
+            self.expired(entry.pos, fx);
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
+        }
+    }
+
+    /// A message expired: it leaves memory, if it is still there, and whoever waits for it learns of it.
+    pub(crate) fn expired(&mut self, pos: u64, fx: &mut Effects) {
+        self.log.remove(pos);
+        self.lapse(pos);
+        if let Some(ticket) = self.tickets.remove(&pos) {
+            ticket.settle(Ok(None), fx);
         }
     }
 
@@ -366,8 +382,11 @@ impl State {
     /// Starts the lane if there is queue work and none is running.
     pub(crate) fn want_lane(&mut self, hub: &Inner, fx: &mut Effects) {
         if !self.lane && lane::has_work(self, hub) {
-            self.lane = true;
-            fx.lane = true;
+            // Who holds the lock holds the user.
+            if let Some(user) = self.user.upgrade() {
+                self.lane = true;
+                fx.start_lane(user);
+            }
         }
     }
 

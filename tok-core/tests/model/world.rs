@@ -95,7 +95,13 @@ struct World {
 
 impl World {
     fn new(rt: SimRuntime, rules: Rules) -> Self {
-        let caps = Caps { durable: rules.durable, shared: false, max_messages: 1000, max_bytes: 1 << 20, max_message: None };
+        let caps = Caps {
+            durable: rules.durable,
+            shared: false,
+            max_messages: 1000,
+            max_bytes: 1 << 20,
+            max_message: None,
+        };
         let queue =
             Arc::new(Failing { inner: ReferenceQueue::with_caps(caps), fails: AtomicBool::new(false) });
         let hub = Hub::builder(Nothing)

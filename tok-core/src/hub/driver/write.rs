@@ -111,7 +111,7 @@ impl<T: Transport> Driver<'_, T> {
             if let Some(mut state) = core.user.lock() {
                 state.feed(hub, core, &mut fx);
             }
-            fx.run(hub, Some(&core.user));
+            fx.run(hub);
         }
         for item in batch.iter().take(items).flatten() {
             self.give(item)?;
@@ -194,6 +194,6 @@ impl<T: Transport> Driver<'_, T> {
         if let Some(mut state) = core.user.lock() {
             state.confirm(hub, core, cursor, &mut fx);
         }
-        fx.run(hub, Some(&core.user));
+        fx.run(hub);
     }
 }

@@ -45,6 +45,8 @@ struct State {
     /// What is known of tasks that have not ended: their process and their name.
     tasks: BTreeMap<u64, (u64, &'static str)>,
     processes: u64,
+    /// How far each process's wall clock is from the right time, in milliseconds.
+    wall_clocks: BTreeMap<u64, i64>,
     killed: BTreeSet<u64>,
     /// Tasks of killed processes, to be dropped before the next step.
     doomed: Vec<u64>,
@@ -72,6 +74,7 @@ impl Sim {
             spawned: Vec::new(),
             tasks: BTreeMap::new(),
             processes: 1,
+            wall_clocks: BTreeMap::new(),
             killed: BTreeSet::new(),
             doomed: Vec::new(),
             polls: 0,
@@ -217,6 +220,20 @@ impl SimRuntime {
         Self { shared: Arc::clone(&self.shared), process }
     }
 
+    /// Steps the wall clock of this process, forward or back, by so many milliseconds. The monotonic clock goes on.
+    pub fn step_wall_clock(&self, millis: i64) {
+        let mut state = self.shared.state.lock();
+        let offset = state.wall_clocks.entry(self.process).or_default();
+        *offset = offset.saturating_add(millis);
+    }
+
+    /// Steps the wall clock of this process by up to a day, in the direction and by the distance of the seed's choice.
+    pub fn upset_wall_clock(&self) {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        let distance = i64::try_from(self.below(2 * DAY_MS)).unwrap_or_default();
+        self.step_wall_clock(distance - DAY_MS as i64);
+    }
+
     /// Ends the process as a crash does: before the next step all its tasks are gone, wherever they were, and it starts
     /// no more.
     pub fn kill(&self) {
@@ -264,7 +281,9 @@ impl Runtime for SimRuntime {
     }
 
     fn unix_time(&self) -> u64 {
-        EPOCH_MS + self.now().as_nanos() / 1_000_000
+        let state = self.shared.state.lock();
+        let offset = state.wall_clocks.get(&self.process).copied().unwrap_or_default();
+        (EPOCH_MS + state.now.as_nanos() / 1_000_000).saturating_add_signed(offset)
     }
 
     fn random(&self) -> u64 {

@@ -27,6 +27,7 @@ pub struct SimQueue {
     latency: Duration,
     failures_per_1000: u64,
     down: Arc<AtomicBool>,
+    drops_expired: bool,
     observer: Option<Arc<Observer>>,
 }
 
@@ -52,13 +53,21 @@ impl SimQueue {
         // The storage has a clock of its own, which no node's wall clock touches.
         let shared: Arc<dyn Runtime> = Arc::new(runtime.clone());
         storage.use_clock(&Clock::of(&shared));
-        Self { runtime, storage, latency, failures_per_1000, down: Arc::default(), observer: None }
+        Self { runtime, storage, latency, failures_per_1000, down: Arc::default(), drops_expired: false, observer: None }
     }
 
     /// Calls this at each change, in the step in which it takes effect.
     #[must_use]
     pub fn observed(mut self, observer: impl Fn(&Change<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// If true, the storage removes expired entries by itself before each operation, as a server does that has a timer for
+    /// each; nobody reports these. False by default: they stay until a sweep.
+    #[must_use]
+    pub fn drops_expired(mut self, drops_expired: bool) -> Self {
+        self.drops_expired = drops_expired;
         self
     }
 
@@ -71,6 +80,14 @@ impl SimQueue {
     #[must_use]
     pub fn storage(&self) -> &ReferenceQueue {
         &self.storage
+    }
+
+    async fn drop_expired(&self) {
+        if self.drops_expired
+            && let Ok(swept) = self.storage.sweep(usize::MAX).await
+        {
+            swept.expired.iter().for_each(|(uid, entry)| self.tell(&Change::Swept(uid, entry)));
+        }
     }
 
     async fn delay(&self) {
@@ -100,6 +117,7 @@ impl Queue for SimQueue {
     async fn enqueue(&self, uid: &Uid, batch: &[Entry], admit: Admit) -> Result<Stored, QueueError> {
         self.delay().await;
         self.fails()?;
+        self.drop_expired().await;
         let result = self.storage.enqueue(uid, batch, admit).await;
         if result.is_ok() {
             self.tell(&Change::Stored(uid, batch));
@@ -112,6 +130,7 @@ impl Queue for SimQueue {
     async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
         self.delay().await;
         self.fails()?;
+        self.drop_expired().await;
         let result = self.storage.peek(uid, after, limit).await;
         self.delay().await;
         result
@@ -120,6 +139,7 @@ impl Queue for SimQueue {
     async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
         self.delay().await;
         self.fails()?;
+        self.drop_expired().await;
         let removed = self.storage.upto(uid, upto);
         let result = self.storage.ack(uid, upto, fence).await;
         if result.is_ok() {

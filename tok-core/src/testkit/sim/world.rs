@@ -123,12 +123,15 @@ impl World {
     ) -> Result<(), String> {
         let failures = if self.faultless || rt.below(2) == 0 { 0 } else { 30 };
         let latency = Duration::from_millis(rt.below(20));
-        let queue = checker.observed(SimQueue::new(rt.clone(), self.caps, latency, failures));
+        let queue = SimQueue::new(rt.clone(), self.caps, latency, failures);
+        let queue = checker.observed(queue.drops_expired(rt.below(2) == 0));
         let nodes = Nodes::new(1);
         let start = {
             let (rt, nodes, queue, checker) = (rt.clone(), nodes.clone(), queue.clone(), checker.clone());
             move || {
                 let place = Place { runtime: rt.process(), queue: queue.clone() };
+                // Each run of the node may find its wall clock far ahead or behind.
+                place.runtime.upset_wall_clock();
                 match checker.build(hub(&place)) {
                     Ok(hub) => nodes.start(0, hub, place.runtime),
                     Err(error) => checker.fail(16, format_args!("the hub cannot be built: {error}")),
@@ -155,6 +158,13 @@ impl World {
         start: impl Fn() + Send + Sync + 'static,
     ) -> Nemesis {
         let start = Arc::new(start);
+        let stepping = nodes.clone();
+        let step = move || {
+            if let Some(up) = stepping.up(0) {
+                up.process.upset_wall_clock();
+            }
+        };
+        let nemesis = nemesis.fault("the wall clock steps", step.clone(), step);
         let (down, up) = (queue.clone(), queue);
         let nemesis =
             nemesis.fault("the queue is away", move || down.set_down(true), move || up.set_down(false));

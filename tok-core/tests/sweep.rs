@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use common::{Clock, builder, login, secs};
+use common::{Clock, Echo, builder, login, pass, secs};
 use tok_core::{
-    CloseReason, Device, Epoch, MessageId, MessageKind, Queue, Uid, Undelivered, async_trait,
+    CloseReason, Device, Epoch, Hub, MessageId, MessageKind, Queue, Uid, Undelivered, async_trait,
     queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
     rt::Runtime,
     testkit::{
@@ -96,7 +96,7 @@ async fn sweep_that_never_ends_does_not_stop_timeouts() {
     assert!(asked.load(Ordering::Relaxed) > 0, "the queue was never swept");
     // It is abandoned in the end, and tried again.
     while asked.load(Ordering::Relaxed) < 3 {
-        tokio::time::sleep(secs(10)).await; // sleep: paused time passes only here
+        pass(secs(10)).await;
     }
 }
 
@@ -106,7 +106,7 @@ fn hub_that_is_dropped_ends_its_sweep() {
     let rt = sim.runtime();
     sim.run(async {
         let queue = Sweeping::new(|_| pending::<Swept>());
-        let hub = common::builder_on(rt.clone()).queue(queue).build().unwrap();
+        let hub = Hub::builder(Echo).runtime(rt.clone()).queue(queue).build().unwrap();
         rt.sleep(secs(40)).await;
         drop(hub);
         rt.sleep(secs(1)).await;
@@ -151,12 +151,12 @@ async fn other_tasks_run_between_the_parts_of_a_large_sweep() {
             if left.load(Ordering::Relaxed) < ALL {
                 tokio::task::yield_now().await;
             } else {
-                tokio::time::sleep(Duration::from_millis(1)).await; // sleep: paused time passes only here
+                pass(Duration::from_millis(1)).await;
             }
         }
     });
     while reported.load(Ordering::Relaxed) < ALL {
-        tokio::time::sleep(secs(1)).await; // sleep: paused time passes only here
+        pass(secs(1)).await;
     }
     other.abort();
     assert!(!stalled.load(Ordering::Relaxed), "two calls followed each other with no other task between them");
@@ -180,7 +180,7 @@ async fn full_queues_share_one_sweep_a_second() {
         hub.send("absent", "more").ttl(secs(60)).await.unwrap_err();
     }
     assert_eq!(sweeps.load(Ordering::Relaxed), 1);
-    tokio::time::sleep(secs(1)).await; // sleep: paused time passes only here
+    pass(secs(1)).await;
     hub.send("absent", "more").ttl(secs(60)).await.unwrap_err();
     assert_eq!(sweeps.load(Ordering::Relaxed), 2);
 }
@@ -192,7 +192,7 @@ async fn wall_clock_that_jumps_neither_expires_nor_revives_a_message() {
     let hub = builder().queue(ReferenceQueue::new()).build().unwrap();
     hub.send("alice", "short").ttl(secs(10)).await.unwrap();
     hub.send("alice", "long").ttl(secs(3600)).await.unwrap();
-    tokio::time::sleep(secs(11)).await; // sleep: paused time passes only here
+    pass(secs(11)).await;
     let mut alice = login(&hub, Device::new("alice")).await;
     assert_eq!(alice.peer.recv().await, Read::Message("long".into()));
 }

@@ -13,7 +13,7 @@ use std::{
 
 use common::{Clock, Echo, builder, login, pass, secs};
 use tok_core::{
-    CloseReason, Device, Epoch, Hub, MessageId, MessageKind, Queue, Uid, Undelivered, async_trait,
+    CloseReason, Epoch, Hub, MessageId, MessageKind, Queue, Uid, Undelivered, async_trait,
     queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
     rt::Runtime,
     testkit::{
@@ -85,7 +85,7 @@ async fn sweep_that_never_ends_does_not_stop_timeouts() {
         pending::<Swept>()
     });
     let hub = builder().queue(queue).ping_interval(secs(40)).build().unwrap();
-    let mut alice = login(&hub, Device::new("alice")).await;
+    let mut alice = login(&hub, "alice").await;
     alice.peer.answers(false);
     // The sweep begins after 30 seconds, and the peer is given up after two ping intervals.
     tokio::time::timeout(secs(200), async {
@@ -193,7 +193,7 @@ async fn wall_clock_that_jumps_neither_expires_nor_revives_a_message() {
     hub.send("alice", "short").ttl(secs(10)).await.unwrap();
     hub.send("alice", "long").ttl(secs(3600)).await.unwrap();
     pass(secs(11)).await;
-    let mut alice = login(&hub, Device::new("alice")).await;
+    let mut alice = login(&hub, "alice").await;
     assert_eq!(alice.peer.recv().await, Read::Message("long".into()));
 }
 

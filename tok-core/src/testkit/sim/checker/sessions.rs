@@ -21,6 +21,8 @@ pub(super) struct Roll {
     newest: BTreeMap<(usize, Uid, Box<str>), Epoch>,
     /// The highest epoch of a login, whatever became of it.
     claimed: BTreeMap<Uid, Epoch>,
+    /// The epoch of the login that was the last to get one. It is the highest too, unless a wall clock went back.
+    last_claimed: BTreeMap<Uid, Epoch>,
     /// The highest fence that the queue was shown.
     fences: BTreeMap<Uid, Epoch>,
     /// Counts what happens, so that it can be said what came first.
@@ -85,6 +87,7 @@ impl Roll {
     pub(super) fn claimed(&mut self, uid: &Uid, epoch: Epoch) {
         let newest = self.claimed.entry(uid.clone()).or_default();
         *newest = epoch.max(*newest);
+        self.last_claimed.insert(uid.clone(), epoch);
     }
 
     fn newest_claimed(&self, uid: &Uid) -> Epoch {
@@ -159,6 +162,7 @@ impl Roll {
             let key = (hub, uid.clone(), class.clone());
             let newest = self.newest.entry(key).or_default();
             *newest = epoch.max(*newest);
+        self.last_claimed.insert(uid.clone(), epoch);
         }
         Ok(())
     }
@@ -249,8 +253,10 @@ impl Roll {
                 format_args!("an acknowledgement of {uid} under an older fence had its effect"),
             );
         }
-        *highest = fence;
-        if self.claimed.get(uid).is_none_or(|newest| fence > *newest) {
+        // A fence above every login's is right only where an earlier run, whose wall clock was ahead, left one that high.
+        let before = std::mem::replace(highest, fence);
+        let was_raised = self.last_claimed.get(uid).is_some_and(|last| *last < before);
+        if self.claimed.get(uid).is_none_or(|newest| fence > *newest && !was_raised) {
             return broken(12, format_args!("an acknowledgement of {uid} carries a fence that no login has"));
         }
         Ok(())

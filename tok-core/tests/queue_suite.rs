@@ -11,7 +11,7 @@ use tok_core::{
     Queue,
     queue::Caps,
     testkit::queue::{
-        RULES, ReferenceQueue, Rule, SWEEP_RULES, block_on,
+        CLOCK_RULES, RULES, ReferenceQueue, Rule, SWEEP_RULES, block_on,
         wrong::{Fault, WrongQueue},
     },
 };
@@ -29,7 +29,7 @@ mod shared_reference {
             shared: true,
             max_messages: 16,
             max_bytes: 4096,
-            max_message: None,
+            max_message: Some(4097),
         })
     });
 }
@@ -64,6 +64,11 @@ mod on_tokio {
     tok_core::queue_conformance!(async || ReferenceQueue::new(), block_on = on_tokio, expiry = server);
 }
 
+mod with_the_clock_of_a_server {
+    use super::*;
+    tok_core::queue_conformance!(async || ReferenceQueue::new(), clock = server);
+}
+
 mod with_closures {
     use super::*;
     tok_core::queue_conformance!(
@@ -73,7 +78,7 @@ mod with_closures {
 }
 
 fn rules() -> impl Iterator<Item = &'static Rule> {
-    RULES.iter().chain(SWEEP_RULES)
+    RULES.iter().chain(SWEEP_RULES).chain(CLOCK_RULES)
 }
 
 /// Whether the queue with this fault passes the rule, or what the rule says against it.
@@ -132,6 +137,7 @@ fn rules_say_what_is_wrong() {
 #[test]
 fn every_rule_is_listed_once() {
     let files = [
+        include_str!("../src/testkit/queue/rules/clock.rs"),
         include_str!("../src/testkit/queue/rules/confirming.rs"),
         include_str!("../src/testkit/queue/rules/expiry.rs"),
         include_str!("../src/testkit/queue/rules/limits.rs"),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod clock;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod connect;
 #[cfg(all(test, shuttle))]

@@ -5,18 +5,26 @@ mod shard;
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
+    time::Duration,
 };
 
 use tok_core::{
     Epoch, Queue, Uid, async_trait,
-    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
+    rt::Clock,
 };
 
 pub use self::builder::MemoryQueueBuilder;
-use self::{log::Log, shard::Shard};
-use crate::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use self::{
+    log::{Item, Log},
+    shard::Shard,
+};
+use crate::{
+    clock::QueueClock,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 /// Enough that the workers of a large machine seldom meet; an empty queue takes 6 KiB.
@@ -31,6 +39,9 @@ const SHARDS: usize = if cfg!(all(test, shuttle)) { 2 } else { 64 };
 /// Limits count [`Entry::cost`]: data and 128 bytes. Bookkeeping in fact takes 100 to 250 bytes an entry, and about as
 /// much a user, so many tiny messages take several times what is counted. Data is held by reference: a short message
 /// that is a slice of a large buffer holds all of that buffer, so copy out what is small (the hub does).
+///
+/// TTLs are measured on the monotonic clock of the hub's runtime ([`use_clock`](Queue::use_clock)), or of the machine if
+/// there is no hub. A change of the wall clock has no effect.
 ///
 /// # Fences
 /// The epoch of the last acknowledgement is forgotten with the user's last entry. Nothing is lost by that: what is
@@ -57,6 +68,7 @@ pub struct MemoryQueue {
     shards: Box<[Mutex<Shard>]>,
     /// Where the next sweep starts, so that small budgets reach every shard.
     sweep_from: AtomicUsize,
+    clock: QueueClock,
 }
 
 /// What a [`MemoryQueue`] holds.
@@ -90,7 +102,13 @@ impl MemoryQueue {
             placing: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             sweep_from: AtomicUsize::new(0),
+            clock: QueueClock::new(),
         }
+    }
+
+    /// The time on the queue's clock, in nanoseconds.
+    fn now(&self) -> u64 {
+        nanos(self.clock.now())
     }
 
     /// What it holds now. Shards are counted one after the other: while others use the queue, the sum is of slightly
@@ -119,9 +137,15 @@ impl MemoryQueue {
         Ok(())
     }
 
-    fn release<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) {
-        self.bytes.fetch_sub(cost(entries), Ordering::Relaxed);
+    fn release<'a>(&self, items: impl IntoIterator<Item = &'a Item>) {
+        let bytes = items.into_iter().map(Item::cost).sum();
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
+}
+
+/// 584 years are the most.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
@@ -151,7 +175,7 @@ impl Queue for MemoryQueue {
         if batch.is_empty() {
             return Ok(Stored { seqs: Vec::new() });
         }
-        let bytes = cost(batch);
+        let (bytes, now) = (cost(batch), self.now());
         let mut shard = self.shard(uid);
         let (kept_messages, kept_bytes) = shard.log(uid).map_or((0, 0), |log| (log.messages(), log.bytes()));
         let fits = kept_messages + batch.len() as u64 <= self.limits.max_messages
@@ -160,24 +184,26 @@ impl Queue for MemoryQueue {
             return Err(QueueError::Full);
         }
         self.reserve(bytes, admit)?;
-        Ok(Stored { seqs: shard.append(uid, batch) })
+        Ok(Stored { seqs: shard.append(uid, batch, now) })
     }
 
     async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
-        Ok(self.shard(uid).log(uid).map_or_else(Page::default, |log| log.page(after, limit)))
+        let now = self.now();
+        Ok(self.shard(uid).log(uid).map_or_else(Page::default, |log| log.page(after, limit, now)))
     }
 
-    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
-        let removed = self.shard(uid).ack(uid, upto, fence)?;
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
+        let (removed, remains) = self.shard(uid).ack(uid, upto, fence)?;
         self.release(&removed);
-        Ok(())
+        Ok(remains)
     }
 
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
-        Ok(self.shard(uid).log(uid).map_or(0, Log::messages))
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
+        Ok(self.shard(uid).log(uid).map_or_else(QueueSize::default, Log::size))
     }
 
-    async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
+    async fn sweep(&self, budget: usize) -> Result<Swept, QueueError> {
+        let now = self.now();
         let mut swept = Swept::default();
         let start = self.sweep_from.fetch_add(1, Ordering::Relaxed);
         for index in 0..SHARDS {
@@ -187,13 +213,14 @@ impl Queue for MemoryQueue {
                     swept.more = true;
                     break;
                 }
-                swept.expired.extend(shard.take_due());
+                let due = shard.take_due();
+                self.release(due.iter().map(|(_, item)| item));
+                swept.expired.extend(due.map(|(uid, item)| (uid, item.at(now))));
             }
             if swept.more {
                 break;
             }
         }
-        self.release(swept.expired.iter().map(|(_, entry)| entry));
         Ok(swept)
     }
 
@@ -203,7 +230,12 @@ impl Queue for MemoryQueue {
             shared: false,
             max_messages: self.limits.max_messages,
             max_bytes: self.limits.max_bytes,
+            max_message: None,
         }
+    }
+
+    fn use_clock(&self, clock: &Clock) {
+        self.clock.provide(clock);
     }
 
     /// As provided by the trait, in one step: callers at the same time never get the same entry.
@@ -211,9 +243,10 @@ impl Queue for MemoryQueue {
         let taken = {
             let mut shard = self.shard(uid);
             let Some(oldest) = shard.log(uid).and_then(Log::oldest) else { return Ok(None) };
-            shard.ack(uid, oldest, fence)?
+            shard.ack(uid, oldest, fence)?.0
         };
         self.release(&taken);
-        Ok(taken.into_iter().next())
+        let now = self.now();
+        Ok(taken.first().map(|item| item.at(now)))
     }
 }

@@ -14,15 +14,19 @@
 //! ```
 //!
 //! `make` gives each rule a fresh, empty queue: on a server that outlives the test, one under a prefix of its own. The
-//! suite fills one user's queue to its limits, so these should be small: 16 to 100,000 messages, 4 KiB to 64 MiB.
+//! suite fills one user's queue to its limits, so these should be small: 16 to 100,000 messages, 4 KiB to 64 MiB,
+//! and less than the largest message that the queue can store, if it names one.
 //!
-//! Two arguments are optional, in this order:
+//! Three arguments are optional:
 //! * `block_on = EXPR`, a function or closure that runs a future to its end, for queues that need a runtime:
 //!   `block_on = |rule| tokio::runtime::Runtime::new().unwrap().block_on(rule)`. The default is [`block_on`].
-//! * `expiry = server`, for queues whose server drops expired entries by itself and whose
-//!   [`sweep`](Queue::sweep) therefore returns none: it leaves out the rules about what a sweep takes.
+//! * after it `clock = server`, for queues that measure TTLs on their server's clock: it leaves out the rules about
+//!   [`use_clock`](Queue::use_clock);
+//! * or `expiry = server`, for queues whose server also removes expired entries by itself and whose
+//!   [`sweep`](Queue::sweep) therefore returns none: it leaves out the rules about what a sweep takes, too.
 //!
-//! No rule measures time.
+//! No rule measures time: what has to expire has a TTL of zero, or the rule moves the queue's clock. One rule repeats its
+//! requests until a TTL of 200 ms is over on the clock of a server.
 
 mod reference;
 // pub mod rules;
@@ -42,15 +46,26 @@ use crate::Queue;
 /// Expands to one `#[test]` for each rule of the suite of [`Queue`]; see [`testkit::queue`](crate::testkit::queue).
 #[macro_export]
 macro_rules! queue_conformance {
-    ($make:expr $(, expiry = $expiry:ident)? $(,)?) => {
-        $crate::queue_conformance!($make, block_on = $crate::testkit::queue::block_on $(, expiry = $expiry)?);
-    };
     ($make:expr, block_on = $block_on:expr, expiry = server $(,)?) => {
         $crate::__queue_rules!(__queue_tests, ($make, $block_on));
+    };
+    ($make:expr, block_on = $block_on:expr, clock = server $(,)?) => {
+        $crate::__queue_rules!(__queue_tests, ($make, $block_on));
+        $crate::__queue_sweep_rules!(__queue_tests, ($make, $block_on));
     };
     ($make:expr, block_on = $block_on:expr $(,)?) => {
         $crate::__queue_rules!(__queue_tests, ($make, $block_on));
         $crate::__queue_sweep_rules!(__queue_tests, ($make, $block_on));
+        $crate::__queue_clock_rules!(__queue_tests, ($make, $block_on));
+    };
+    ($make:expr, expiry = server $(,)?) => {
+        $crate::queue_conformance!($make, block_on = $crate::testkit::queue::block_on, expiry = server);
+    };
+    ($make:expr, clock = server $(,)?) => {
+        $crate::queue_conformance!($make, block_on = $crate::testkit::queue::block_on, clock = server);
+    };
+    ($make:expr $(,)?) => {
+        $crate::queue_conformance!($make, block_on = $crate::testkit::queue::block_on);
     };
 }
 
@@ -78,6 +93,10 @@ pub const RULES: &[Rule] = crate::__queue_rules!(__queue_table, ());
 
 /// The rules for queues that leave expired entries to [`Queue::sweep`].
 pub const SWEEP_RULES: &[Rule] = crate::__queue_sweep_rules!(__queue_table, ());
+
+/// The rules for queues that measure TTLs on the clock that [`Queue::use_clock`] provides. The queue must not have
+/// received a clock before.
+pub const CLOCK_RULES: &[Rule] = crate::__queue_clock_rules!(__queue_table, ());
 
 /// A future in a box.
 pub type Checking<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;

@@ -1,8 +1,9 @@
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, time::Duration};
 
+use bytes::Bytes;
 use tok_core::{
-    Epoch,
-    queue::{Entry, Limit, Page, Seq},
+    Epoch, MessageId, MessageKind,
+    queue::{Entry, Limit, Page, QueueSize, Seq},
 };
 
 /// One user's entries, by position.
@@ -11,10 +12,37 @@ use tok_core::{
 /// more than the entries and a few: clearing them is paid for by those that made them.
 #[derive(Default)]
 pub(super) struct Log {
-    slots: VecDeque<(Seq, Option<Entry>)>,
+    slots: VecDeque<(Seq, Option<Item>)>,
     messages: usize,
     bytes: u64,
     pub(super) fence: Epoch,
+}
+
+/// An entry as it is kept.
+pub(super) struct Item {
+    id: MessageId,
+    kind: MessageKind,
+    data: Bytes,
+    /// When it expires, in nanoseconds on the queue's clock.
+    pub(super) expires: Option<u64>,
+}
+
+impl Item {
+    /// `now` is the time on the queue's clock, in nanoseconds.
+    pub(super) fn new(entry: &Entry, now: u64) -> Self {
+        let expires = entry.ttl.map(|ttl| now.saturating_add(super::nanos(ttl)));
+        Self { id: entry.id, kind: entry.kind, data: entry.data.clone(), expires }
+    }
+
+    /// The entry with the time that is left.
+    pub(super) fn at(&self, now: u64) -> Entry {
+        let ttl = self.expires.map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        Entry { id: self.id, kind: self.kind, data: self.data.clone(), ttl }
+    }
+
+    pub(super) fn cost(&self) -> u64 {
+        (self.data.len() + Entry::OVERHEAD) as u64
+    }
 }
 
 /// Gaps, and unused places, that are not worth clearing up.
@@ -29,6 +57,10 @@ impl Log {
         self.bytes
     }
 
+    pub(super) fn size(&self) -> QueueSize {
+        QueueSize { messages: self.messages(), bytes: self.bytes }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.messages == 0
     }
@@ -38,51 +70,51 @@ impl Log {
     }
 
     /// Appends an entry; `seq` is higher than all before.
-    pub(super) fn push(&mut self, seq: Seq, entry: Entry) {
+    pub(super) fn push(&mut self, seq: Seq, item: Item) {
         if self.slots.is_empty() {
             // Most users who are away have one message waiting; growth would begin with room for four.
             self.slots.reserve_exact(1);
         }
         self.messages += 1;
-        self.bytes += entry.cost() as u64;
-        self.slots.push_back((seq, Some(entry)));
+        self.bytes += item.cost();
+        self.slots.push_back((seq, Some(item)));
     }
 
-    pub(super) fn page(&self, after: Seq, limit: Limit) -> Page {
+    pub(super) fn page(&self, after: Seq, limit: Limit, now: u64) -> Page {
         let mut page = Page::default();
-        let mut room = limit.bytes;
-        let entries = self.slots.range(self.end_of(after)..);
-        for (seq, entry) in entries.filter_map(|(seq, entry)| Some((*seq, entry.as_ref()?))) {
-            let left = room.checked_sub(entry.cost());
+        let mut room = limit.bytes as u64;
+        let items = self.slots.range(self.end_of(after)..);
+        for (seq, item) in items.filter_map(|(seq, item)| Some((*seq, item.as_ref()?))) {
+            let left = room.checked_sub(item.cost());
             let fits = left.is_some() && page.entries.len() < limit.messages;
             if !fits && !page.entries.is_empty() {
                 page.more = true;
                 break;
             }
             room = left.unwrap_or(0);
-            page.entries.push((seq, entry.clone()));
+            page.entries.push((seq, item.at(now)));
         }
         page
     }
 
     /// Takes out the entries up to and including `upto`.
-    pub(super) fn take_upto(&mut self, upto: Seq) -> Vec<(Seq, Entry)> {
+    pub(super) fn take_upto(&mut self, upto: Seq) -> Vec<(Seq, Item)> {
         let end = self.end_of(upto);
-        let taken: Vec<_> = self.slots.drain(..end).filter_map(|(seq, entry)| Some((seq, entry?))).collect();
+        let taken: Vec<_> = self.slots.drain(..end).filter_map(|(seq, item)| Some((seq, item?))).collect();
         self.messages -= taken.len();
-        self.bytes -= super::cost(taken.iter().map(|(_, entry)| entry));
+        self.bytes -= taken.iter().map(|(_, item)| item.cost()).sum::<u64>();
         self.tidy();
         taken
     }
 
     /// Takes out the entry at `seq`.
-    pub(super) fn take(&mut self, seq: Seq) -> Option<Entry> {
+    pub(super) fn take(&mut self, seq: Seq) -> Option<Item> {
         let index = self.slots.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
-        let entry = mem::take(&mut self.slots[index].1)?;
+        let item = mem::take(&mut self.slots[index].1)?;
         self.messages -= 1;
-        self.bytes -= entry.cost() as u64;
+        self.bytes -= item.cost();
         self.tidy();
-        Some(entry)
+        Some(item)
     }
 
     /// How many slots are at or before `seq`.
@@ -91,14 +123,14 @@ impl Log {
     }
 
     fn tidy(&mut self) {
-        while self.slots.front().is_some_and(|(_, entry)| entry.is_none()) {
+        while self.slots.front().is_some_and(|(_, item)| item.is_none()) {
             self.slots.pop_front();
         }
-        while self.slots.back().is_some_and(|(_, entry)| entry.is_none()) {
+        while self.slots.back().is_some_and(|(_, item)| item.is_none()) {
             self.slots.pop_back();
         }
         if self.slots.len() > 2 * self.messages + SLACK {
-            self.slots.retain(|(_, entry)| entry.is_some());
+            self.slots.retain(|(_, item)| item.is_some());
         }
         if self.slots.capacity() > 4 * self.slots.len() + SLACK {
             self.slots.shrink_to(2 * self.slots.len());

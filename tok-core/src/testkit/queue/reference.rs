@@ -60,7 +60,7 @@ pub(super) struct Item {
     pub(super) seq: Seq,
     /// As it was enqueued.
     pub(super) entry: Entry,
-    expires_at: Option<Instant>,
+    pub(super) expires_at: Option<Instant>,
 }
 
 impl Item {
@@ -100,7 +100,7 @@ impl ReferenceQueue {
         items.iter().take_while(|item| item.seq <= upto).map(|item| item.entry.clone()).collect()
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.clock.get().map_or_else(Instant::default, Clock::now)
     }
 }
@@ -114,6 +114,10 @@ impl Default for ReferenceQueue {
 #[async_trait]
 impl Queue for ReferenceQueue {
     async fn enqueue(&self, uid: &Uid, batch: &[Entry], admit: Admit) -> Result<Stored, QueueError> {
+        let largest = batch.iter().map(|entry| entry.data.len()).max().unwrap_or(0);
+        if let Some(limit) = self.caps.max_message.filter(|limit| largest > *limit) {
+            return Err(QueueError::TooBig { bytes: largest, limit });
+        }
         let mut users = self.users.lock();
         let user = users.entry(uid.clone()).or_default();
         let messages = (user.entries.len() + batch.len()) as u64;

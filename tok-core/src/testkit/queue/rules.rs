@@ -1,5 +1,6 @@
 //! The rules, one function each. A rule panics, saying what is wrong, unless the queue, which must be empty, keeps it.
 
+mod clock;
 mod confirming;
 mod expiry;
 mod limits;
@@ -7,12 +8,21 @@ mod reading;
 mod storing;
 mod users;
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
 use bytes::Bytes;
 
-pub use self::{confirming::*, expiry::*, limits::*, reading::*, storing::*, users::*};
+pub use self::{clock::*, confirming::*, expiry::*, limits::*, reading::*, storing::*, users::*};
 use crate::{
     Epoch, MessageId, MessageKind, Queue, Uid,
-    queue::{Admit, Entry, Limit, Seq},
+    queue::{Admit, Entry, Limit, QueueSize, Seq},
+    rt::{Clock, Instant},
 };
 
 #[doc(hidden)]
@@ -26,7 +36,8 @@ macro_rules! __queue_rules {
             order_is_kept
             entries_are_byte_exact
             ttl_survives
-            len_counts
+            any_ttl_is_taken
+            size_counts
             an_empty_batch_stores_nothing
             a_dropped_enqueue_is_whole_or_nothing
             // limits
@@ -37,6 +48,7 @@ macro_rules! __queue_rules {
             already_accepted_passes_the_limits
             room_returns_after_ack
             limits_are_per_user
+            a_message_over_the_largest_is_too_big
             // reading
             peek_changes_nothing
             peek_respects_the_message_limit
@@ -48,13 +60,16 @@ macro_rules! __queue_rules {
             dequeue_takes_the_oldest
             dequeue_is_fenced
             // expiry
+            time_left_falls_and_never_grows
             sweep_leaves_live_entries
             sweep_forgets_what_was_acked
             // confirming
             ack_is_cumulative
+            ack_returns_what_remains
             ack_is_idempotent
             ack_beyond_the_end_takes_what_there_is
             ack_of_an_older_epoch_is_fenced_and_changes_nothing
+            the_epoch_that_a_fence_names_passes
             ack_of_an_equal_epoch_passes
             ack_of_nothing_raises_the_fence
             a_late_ack_removes_nothing_new
@@ -77,16 +92,31 @@ macro_rules! __queue_sweep_rules {
             sweep_returns_what_expired_with_its_uid
             sweep_takes_from_the_middle
             sweep_respects_the_budget
-            sweep_takes_any_time
             room_returns_after_sweep
             seqs_are_never_reused_after_sweep
         }
     };
 }
 
-/// A time that no server's clock has reached, in milliseconds since the Unix epoch: the year 2100. Entries that the
-/// rules let expire do so after it, by the `now` of their sweeps.
-const FAR: u64 = 4_102_444_800_000;
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __queue_clock_rules {
+    ($then:ident, ($($args:tt)*)) => {
+        $crate::$then! { ($($args)*)
+            the_first_clock_counts
+            a_stopped_clock_expires_nothing
+            entries_expire_by_the_clock_that_was_provided
+            entries_expire_in_any_order
+            the_end_of_the_clock_expires_what_is_due
+        }
+    };
+}
+
+/// A TTL that no rule outlasts.
+const LONG: Duration = Duration::from_secs(60 * 60);
+
+/// How much a queue may round TTLs up.
+const RESOLUTION: Duration = Duration::from_secs(1);
 
 const FIRST: Epoch = Epoch::new(1);
 const SECOND: Epoch = Epoch::new(2);
@@ -96,7 +126,7 @@ fn entry(number: u32) -> Entry {
         id: MessageId::from_u128(u128::from(number) + 1),
         kind: MessageKind::Text,
         data: Bytes::from(format!("message {number}")),
-        expires_at: None,
+        ttl: None,
     }
 }
 
@@ -104,8 +134,58 @@ fn entries(numbers: impl IntoIterator<Item = u32>) -> Vec<Entry> {
     numbers.into_iter().map(entry).collect()
 }
 
-fn expiring(number: u32, expires_at: u64) -> Entry {
-    Entry { expires_at: Some(expires_at), ..entry(number) }
+fn expiring(number: u32, ttl: Duration) -> Entry {
+    Entry { ttl: Some(ttl), ..entry(number) }
+}
+
+/// An entry that has expired when it is stored.
+fn expired(number: u32) -> Entry {
+    expiring(number, Duration::ZERO)
+}
+
+/// Checks that entries are the ones that were stored a moment ago, with the time that is left of their TTLs.
+#[track_caller]
+fn assert_stored<'a>(found: &[Entry], stored: impl IntoIterator<Item = &'a Entry>) {
+    let stored: Vec<_> = stored.into_iter().collect();
+    let ids = |entries: &mut dyn Iterator<Item = &Entry>| entries.map(|entry| entry.id).collect::<Vec<_>>();
+    let (found_ids, stored_ids) = (ids(&mut found.iter()), ids(&mut stored.iter().copied()));
+    assert_eq!(found_ids, stored_ids, "the entries must be those that were stored, in their order");
+    for (found, stored) in found.iter().zip(stored) {
+        assert_eq!((found.kind, &found.data), (stored.kind, &stored.data), "entries must not change");
+        match (found.ttl, stored.ttl) {
+            (None, None) => {}
+            (Some(left), Some(ttl)) => {
+                let most = ttl.saturating_add(RESOLUTION);
+                assert!(left <= most || ttl.is_zero(), "{left:?} are left of a TTL of {ttl:?}");
+                assert!(left.is_zero() || !ttl.is_zero(), "{left:?} are left of a TTL of zero");
+                // A queue may keep a very long TTL as 100 years.
+                let least = ttl.min(LONG * 24 * 365 * 100) / 2;
+                assert!(left >= least, "{left:?} are left of a TTL of {ttl:?} that has just begun");
+            }
+            (left, ttl) => panic!("an entry that was stored with the TTL {ttl:?} has {left:?} left"),
+        }
+    }
+}
+
+/// A clock that a rule moves. Queues with a server do not use it.
+struct Time(Arc<AtomicU64>);
+
+impl Time {
+    /// Provides the queue with a clock that stands at this moment.
+    fn of(queue: &dyn Queue, start: Instant) -> Self {
+        let nanos = Arc::new(AtomicU64::new(start.as_nanos()));
+        let time = Self(Arc::clone(&nanos));
+        queue.use_clock(&Clock::new(move || Instant::from_nanos(nanos.load(Ordering::SeqCst))));
+        time
+    }
+
+    fn set(&self, now: Instant) {
+        self.0.store(now.as_nanos(), Ordering::SeqCst);
+    }
+
+    fn advance(&self, by: Duration) {
+        self.set(Instant::from_nanos(self.0.load(Ordering::SeqCst)).saturating_add(by));
+    }
 }
 
 /// An entry of exactly this [`cost`](Entry::cost).
@@ -167,12 +247,17 @@ impl<'a> Log<'a> {
         self.read().await.into_iter().map(|(seq, _)| seq).collect()
     }
 
-    async fn ack(&self, upto: Seq, fence: Epoch) {
-        self.queue.ack(&self.uid, upto, fence).await.expect("ack must succeed");
+    async fn ack(&self, upto: Seq, fence: Epoch) -> QueueSize {
+        self.queue.ack(&self.uid, upto, fence).await.expect("ack must succeed")
     }
 
+    async fn size(&self) -> QueueSize {
+        self.queue.size(&self.uid).await.expect("size must succeed")
+    }
+
+    /// The number of entries.
     async fn len(&self) -> u64 {
-        self.queue.len(&self.uid).await.expect("len must succeed")
+        self.size().await.messages
     }
 }
 
@@ -181,11 +266,19 @@ fn last(seqs: &[Seq]) -> Seq {
     *seqs.last().expect("the batch is not empty")
 }
 
+/// What some entries amount to.
+fn size_of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> QueueSize {
+    entries.into_iter().fold(QueueSize::default(), |sum, entry| QueueSize {
+        messages: sum.messages + 1,
+        bytes: sum.bytes + entry.cost() as u64,
+    })
+}
+
 /// Sweeps until there is no more; in order of message id, since a sweep has none of its own.
-async fn sweep_all(queue: &dyn Queue, now: u64, budget: usize) -> Vec<(Uid, Entry)> {
+async fn sweep_all(queue: &dyn Queue, budget: usize) -> Vec<(Uid, Entry)> {
     let mut expired = Vec::new();
     for _ in 0..1000 {
-        let swept = queue.sweep(now, budget).await.expect("sweep must succeed");
+        let swept = queue.sweep(budget).await.expect("sweep must succeed");
         expired.extend(swept.expired);
         if !swept.more {
             expired.sort_by_key(|(_, entry)| entry.id);

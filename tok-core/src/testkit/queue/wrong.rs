@@ -1,20 +1,22 @@
 //! Queues that are wrong on purpose, each in one way, to show that the suite catches it.
 
 mod fault;
+mod time;
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use async_trait::async_trait;
 
 pub use self::fault::Fault;
 use super::{
     ReferenceQueue,
-    reference::{User, cost},
+    reference::{Item, User, cost},
 };
 use crate::{
     Epoch, MessageKind, Queue, Uid,
     error::BoxError,
-    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
+    rt::Clock,
     sync::Mutex,
 };
 
@@ -23,7 +25,7 @@ use crate::{
 pub struct WrongQueue {
     fault: Fault,
     inner: ReferenceQueue,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 /// What the faults need to remember.
@@ -35,6 +37,9 @@ struct State {
     fence: Epoch,
     used: Option<Epoch>,
     covered: Option<Seq>,
+    clock: Option<Clock>,
+    /// By how much the clock of the inner queue is wrong.
+    ahead: Duration,
     current: Option<Uid>,
 }
 
@@ -43,8 +48,22 @@ impl WrongQueue {
     #[must_use]
     pub fn new(fault: Fault) -> Self {
         let shared = fault == Fault::ForgetsTheSharedFence;
-        let caps = Caps { durable: false, shared, max_messages: 100, max_bytes: 64 * 1024 };
-        Self { fault, inner: ReferenceQueue::with_caps(caps), state: Mutex::default() }
+        let caps =
+            Caps { durable: false, shared, max_messages: 100, max_bytes: 64 * 1024, max_message: None };
+        let (inner, state) = (ReferenceQueue::with_caps(caps), Arc::default());
+        inner.use_clock(&time::clock(&state));
+        Self { fault, inner, state }
+    }
+
+    /// A message that is refused for its size.
+    fn too_big(&self, batch: &[Entry]) -> Option<QueueError> {
+        let bytes = batch.iter().map(|entry| entry.data.len()).max()?;
+        let limit = self.caps().max_message?;
+        match self.fault {
+            Fault::CallsTheTooBigFull if bytes > limit => Some(QueueError::Full),
+            Fault::RefusesTheLargest if bytes >= limit => Some(QueueError::TooBig { bytes, limit }),
+            _ => None,
+        }
     }
 
     /// The id under which the inner queue has the user.
@@ -70,9 +89,12 @@ impl WrongQueue {
             Fault::ReordersABatch => batch.reverse(),
             Fault::ForgetsTheKind => batch.iter_mut().for_each(|entry| entry.kind = MessageKind::Binary),
             Fault::Truncates => batch.iter_mut().for_each(|entry| entry.data.truncate(64 * 1024)),
-            Fault::ForgetsTheTtl => batch.iter_mut().for_each(|entry| entry.expires_at = None),
-            Fault::RoundsTheTtl => batch.iter_mut().for_each(|entry| {
-                entry.expires_at = entry.expires_at.map(|at| at / 1000 * 1000);
+            Fault::ForgetsTheTtl => batch.iter_mut().for_each(|entry| entry.ttl = None),
+            Fault::StretchesTheTtl => batch.iter_mut().for_each(|entry| {
+                entry.ttl = entry.ttl.map(|ttl| ttl.saturating_mul(1000));
+            }),
+            Fault::CutsLongTtls => batch.iter_mut().for_each(|entry| {
+                entry.ttl = entry.ttl.map(|ttl| Duration::from_millis(u64::from(ttl.as_millis() as u32)));
             }),
             _ => {}
         }
@@ -126,6 +148,10 @@ impl Queue for WrongQueue {
     async fn enqueue(&self, uid: &Uid, batch: &[Entry], mut admit: Admit) -> Result<Stored, QueueError> {
         let mut uid = self.uid(uid);
         let batch = self.altered(batch);
+        if let Some(error) = self.too_big(&batch) {
+            return Err(error);
+        }
+        self.pass();
         self.state.lock().stored += batch.len() as u64;
         let within = admit == Admit::WithinLimits || self.fault == Fault::RefusesTheAccepted;
         if let Some(full) = self.is_full(&uid, &batch).filter(|_| within && !batch.is_empty()) {
@@ -174,7 +200,7 @@ impl Queue for WrongQueue {
             Fault::ReturnsSeqsBackwards => stored.seqs.reverse(),
             Fault::AcksTheFuture => {
                 let covered = self.state.lock().covered;
-                self.with(&uid, |user| user.entries.retain(|(seq, _)| Some(*seq) > covered));
+                self.with(&uid, |user| user.entries.retain(|item| Some(item.seq) > covered));
             }
             _ => {}
         }
@@ -198,42 +224,49 @@ impl Queue for WrongQueue {
         match self.fault {
             Fault::PeekRemoves => {
                 let upto = page.entries.last().map_or(Seq::START, |(seq, _)| *seq);
-                self.with(&uid, |user| user.entries.retain(|(seq, _)| *seq > upto));
+                self.with(&uid, |user| user.entries.retain(|item| item.seq > upto));
             }
             Fault::PeekGivesNone if limit.messages == 0 || cost_of(&page) > limit.bytes as u64 => {
                 page.entries.clear();
             }
             Fault::HidesMore => page.more = false,
             Fault::PromisesMore => page.more = !page.entries.is_empty(),
-            Fault::PeekHidesTheExpired => {
-                page.entries.retain(|(_, entry)| !entry.is_expired(1_700_000_000_000));
+            Fault::PeekHidesTheExpired => page.entries.retain(|(_, entry)| !entry.is_expired()),
+            Fault::PeekReturnsTheWholeTtl => {
+                let whole = |seq: Seq, user: &mut User| {
+                    user.entries.iter().find(|item| item.seq == seq).and_then(|item| item.entry.ttl)
+                };
+                for (seq, entry) in &mut page.entries {
+                    entry.ttl = self.with(&uid, |user| whole(*seq, user));
+                }
             }
             _ => {}
         }
         Ok(page)
     }
 
-    async fn ack(&self, uid: &Uid, mut upto: Seq, mut fence: Epoch) -> Result<(), QueueError> {
+    async fn ack(&self, uid: &Uid, mut upto: Seq, mut fence: Epoch) -> Result<QueueSize, QueueError> {
         let uid = self.uid(uid);
-        let has = |user: &mut User| user.entries.iter().any(|(seq, _)| *seq <= upto);
+        let has = |user: &mut User| user.entries.iter().any(|item| item.seq <= upto);
         let removes = self.with(&uid, has);
+        let before = self.with(&uid, |user| user.size());
         match self.fault {
             Fault::AcksTooMuch => upto = Seq::new(upto.get().saturating_add(1)),
             Fault::AcksTooLittle => upto = Seq::new(upto.get().saturating_sub(1)),
             Fault::AcksOne => {
-                self.with(&uid, |user| user.entries.retain(|(seq, _)| *seq != upto));
+                self.with(&uid, |user| user.entries.retain(|item| item.seq != upto));
                 upto = Seq::START;
             }
             Fault::RefusesRepeatedAcks if !removes => return Err(unavailable("no such entry")),
             Fault::AcksTheFuture => self.state.lock().covered = Some(upto),
             Fault::IgnoresTheFence => fence = Epoch::new(u64::MAX),
             Fault::ChecksTheFenceTooLate => {
-                self.with(&uid, |user| user.entries.retain(|(seq, _)| *seq > upto));
+                self.with(&uid, |user| user.entries.retain(|item| item.seq > upto));
             }
             Fault::FencesEqualEpochs if self.state.lock().used.replace(fence) == Some(fence) => {
-                return Err(QueueError::Fenced);
+                return Err(QueueError::Fenced { current: fence });
             }
-            Fault::FencesOnRemovalOnly if !removes => return Ok(()),
+            Fault::FencesOnRemovalOnly if !removes => return Ok(before),
             Fault::AcksAllOfTheEmptied if !removes && upto > Seq::START => {
                 upto = Seq::new(u64::MAX);
                 fence = Epoch::new(u64::MAX);
@@ -241,54 +274,89 @@ impl Queue for WrongQueue {
             Fault::SharesTheFence => {
                 let mut state = self.state.lock();
                 if fence < state.fence {
-                    return Err(QueueError::Fenced);
+                    return Err(QueueError::Fenced { current: state.fence });
                 }
                 state.fence = fence;
             }
             _ => {}
         }
         if matches!(self.fault, Fault::SweepReturnsTheAcked | Fault::KeepsRoomOfTheAcked) {
-            let entries = self.with(&uid, |user| user.entries.clone());
-            let acked =
-                entries.into_iter().filter(|(seq, _)| *seq <= upto).map(|(_, entry)| (uid.clone(), entry));
+            let now = self.inner.now();
+            let gone = |user: &mut User| {
+                let gone = user.entries.iter().filter(|item| item.seq <= upto);
+                gone.map(|item| (uid.clone(), item.at(now))).collect::<Vec<_>>()
+            };
+            let acked = self.with(&uid, gone);
             self.state.lock().acked.extend(acked);
         }
-        self.inner.ack(&uid, upto, fence).await?;
+        let result = self.inner.ack(&uid, upto, fence).await.map_err(|error| match (self.fault, error) {
+            (Fault::NamesTheRefusedEpoch, QueueError::Fenced { .. }) => QueueError::Fenced { current: fence },
+            (Fault::NamesTheEpochBefore, QueueError::Fenced { current }) => {
+                QueueError::Fenced { current: Epoch::new(current.get() - 1) }
+            }
+            (_, error) => error,
+        });
+        let mut remains = result?;
+        let now = self.inner.now();
         let forget = |user: &mut User| match self.fault {
             Fault::ReusesSeqsAfterAck if user.entries.is_empty() => user.last_seq = 0,
             Fault::ForgetsTheSharedFence if user.entries.is_empty() => user.fence = Epoch::default(),
+            Fault::AckRestartsTtls => {
+                let restart = |item: &mut Item| {
+                    item.expires_at = item.entry.ttl.map(|ttl| now.saturating_add(ttl));
+                };
+                user.entries.iter_mut().for_each(restart);
+            }
             _ => {}
         };
         self.with(&uid, forget);
-        Ok(())
-    }
-
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
-        if self.fault == Fault::CountsTheAcked {
-            return Ok(self.state.lock().stored);
-        }
-        self.inner.len(&self.uid(uid)).await
-    }
-
-    async fn sweep(&self, mut now: u64, mut budget: usize) -> Result<Swept, QueueError> {
         match self.fault {
-            Fault::SweepsTheLiving => now = u64::MAX - 1,
-            Fault::SweepsTooLate => now = now.saturating_sub(1),
-            Fault::SweepIgnoresTheBudget => budget = usize::MAX,
-            Fault::SweepsBySignedTime if now > i64::MAX as u64 => return Ok(Swept::default()),
+            Fault::AckReturnsNothing => remains = QueueSize::default(),
+            Fault::AckReturnsWhatWas => remains = before,
+            Fault::SizesWithoutOverhead => remains.bytes -= remains.messages * Entry::OVERHEAD as u64,
             _ => {}
         }
-        let mut swept = self.inner.sweep(now, budget).await?;
+        Ok(remains)
+    }
+
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
+        let mut size = self.inner.size(&self.uid(uid)).await?;
+        match self.fault {
+            Fault::CountsTheAcked => size.messages = self.state.lock().stored,
+            Fault::SizesWithoutOverhead => size.bytes -= size.messages * Entry::OVERHEAD as u64,
+            _ => {}
+        }
+        Ok(size)
+    }
+
+    async fn sweep(&self, mut budget: usize) -> Result<Swept, QueueError> {
+        self.pass();
+        let now = self.inner.now();
+        match self.fault {
+            Fault::SweepsTheLiving => self.set_ahead(Duration::MAX),
+            Fault::SweepsByAClockThatIsAhead => self.set_ahead(time::HOUR),
+            Fault::SweepsASecondEarly => self.set_ahead(Duration::from_secs(1)),
+            Fault::SweepIgnoresTheBudget => budget = usize::MAX,
+            Fault::SweepsBySignedTime if now.as_nanos() > i64::MAX as u64 => return Ok(Swept::default()),
+            _ => {}
+        }
+        let hidden = self.hide(now);
+        let swept = self.inner.sweep(budget).await;
+        self.show(hidden);
+        if self.fault != Fault::HasAClockOfItsOwn {
+            self.set_ahead(Duration::ZERO);
+        }
+        let mut swept = swept?;
         match self.fault {
             Fault::SweepReturnsNothing => swept.expired.clear(),
             Fault::SweepMixesUsers => swept.expired.iter_mut().for_each(|(uid, _)| *uid = Uid::from("alice")),
             Fault::SweepReturnsTheAcked => {
                 let acked = std::mem::take(&mut self.state.lock().acked);
-                swept.expired.extend(acked.into_iter().filter(|(_, entry)| entry.is_expired(now)));
+                swept.expired.extend(acked.into_iter().filter(|(_, entry)| entry.is_expired()));
             }
             Fault::SweepsTheFront => {
                 for (uid, expired) in &swept.expired {
-                    self.with(uid, |user| user.entries.retain(|(_, entry)| entry.id > expired.id));
+                    self.with(uid, |user| user.entries.retain(|item| item.entry.id > expired.id));
                 }
             }
             Fault::SweepHidesMore => swept.more = false,
@@ -303,12 +371,26 @@ impl Queue for WrongQueue {
     }
 
     fn caps(&self) -> Caps {
-        self.inner.caps()
+        use Fault::{CallsTheTooBigFull, RefusesTheLargest, TakesTheTooBig};
+        let names_one = matches!(self.fault, TakesTheTooBig | CallsTheTooBigFull | RefusesTheLargest);
+        Caps { max_message: names_one.then_some(65_537), ..self.inner.caps() }
+    }
+
+    fn use_clock(&self, clock: &Clock) {
+        let mut state = self.state.lock();
+        let counts = match self.fault {
+            Fault::IgnoresTheClock => false,
+            Fault::TakesTheLastClock => true,
+            _ => state.clock.is_none(),
+        };
+        if counts {
+            state.clock = Some(clock.clone());
+        }
     }
 
     async fn dequeue(&self, uid: &Uid, fence: Epoch) -> Result<Option<Entry>, QueueError> {
         match self.fault {
-            Fault::DequeuesTheNewest => Ok(self.with(uid, |user| user.entries.pop()).map(|(_, entry)| entry)),
+            Fault::DequeuesTheNewest => Ok(self.with(uid, |user| user.entries.pop()).map(|item| item.entry)),
             Fault::DequeuesPastTheFence => self.inner.dequeue(uid, Epoch::new(u64::MAX)).await,
             _ => self.inner.dequeue(&self.uid(uid), fence).await,
         }

@@ -1,4 +1,8 @@
-use super::{FAR, FIRST, Log, costing, entry, expiring, last, sweep_all};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{FIRST, LONG, Log, assert_stored, costing, entry, expiring, last, sweep_all};
 use crate::{
     Queue,
     queue::{Admit, Entry, QueueError, Seq},
@@ -18,6 +22,9 @@ fn filling(queue: &dyn Queue) -> Filling {
     );
     let bytes = 4096..=64 << 20;
     assert!(bytes.contains(&caps.max_bytes), "the suite needs a queue of 4 KiB to 64 MiB a user");
+
+    let fits = caps.max_message.is_none_or(|largest| largest as u64 > caps.max_bytes);
+    assert!(fits, "the suite needs a queue whose `max_message` is over its `max_bytes`");
 
     // As cheap as entries can be, so that the byte limit is not in the way of the other.
     let messages = caps.max_messages.min(caps.max_bytes / Entry::OVERHEAD as u64);
@@ -133,11 +140,11 @@ pub async fn room_returns_after_sweep(queue: &dyn Queue) {
     for (uid, all) in [("messages", filling.messages), ("bytes", filling.bytes)] {
         let log = Log::of(queue, uid);
         let expiring: Vec<_> =
-            all.into_iter().map(|entry| Entry { expires_at: Some(FAR), ..entry }).collect();
+            all.into_iter().map(|entry| Entry { ttl: Some(Duration::ZERO), ..entry }).collect();
         for round in 0..3 {
             add_all(&log, &expiring).await;
             assert_full(&log, &[entry(round)]).await;
-            let swept = sweep_all(queue, FAR, 1000).await;
+            let swept = sweep_all(queue, 1000).await;
             assert_eq!(swept.len(), expiring.len(), "the sweep must take everything");
         }
     }
@@ -150,6 +157,32 @@ pub async fn limits_are_per_user(queue: &dyn Queue) {
     add_all(&full, &filling.messages).await;
     let other = Log::of(queue, "bob");
     add_all(&other, &filling.bytes).await;
-    assert_full(&full, &[expiring(0, FAR)]).await;
+    assert_full(&full, &[expiring(0, LONG)]).await;
     assert_full(&other, &[entry(0)]).await;
+}
+
+/// A message over [`Caps::max_message`](crate::queue::Caps::max_message) is refused by name, also if it was accepted
+/// before, with its size and the largest that there can be; nothing of its batch is stored. One of exactly that size is
+/// stored. (A queue that names none has nothing to show.)
+pub async fn a_message_over_the_largest_is_too_big(queue: &dyn Queue) {
+    /// What the rule stores at most.
+    const MOST: usize = 32 << 20;
+
+    let Some(largest) = queue.caps().max_message else { return };
+    let log = Log::of(queue, "alice");
+    let of = |bytes: usize| Entry { data: Bytes::from(vec![0; bytes]), ..entry(1) };
+    let batch = [entry(0), of(largest + 1)];
+    for admit in [Admit::WithinLimits, Admit::AlreadyAccepted] {
+        let result = log.queue.enqueue(&log.uid, &batch, admit).await;
+        assert!(
+            matches!(result, Err(QueueError::TooBig { bytes, limit }) if bytes == largest + 1 && limit == largest),
+            "{} bytes are over {largest}, but enqueue gave {result:?}",
+            largest + 1
+        );
+    }
+    assert_eq!(log.entries().await, [], "nothing of a refused batch may be stored");
+    if largest <= MOST {
+        log.force(&[of(largest)]).await;
+        assert_stored(&log.entries().await, &[of(largest)]);
+    }
 }

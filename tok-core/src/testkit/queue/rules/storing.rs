@@ -1,11 +1,14 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 
-use super::{FAR, FIRST, Log, entries, entry, expiring, last, sweep_all};
+use super::{
+    FIRST, LONG, Log, assert_stored, costing, entries, entry, expired, expiring, last, size_of, sweep_all,
+};
 use crate::{
     MessageId, MessageKind, Queue, Uid,
     queue::{Admit, Entry, Seq},
@@ -44,8 +47,8 @@ pub async fn seqs_are_never_reused_after_sweep(queue: &dyn Queue) {
     let log = Log::of(queue, "alice");
     let mut seqs = Vec::new();
     for round in 0..4 {
-        seqs.extend(log.add(&[expiring(round, FAR), expiring(round, FAR)]).await);
-        sweep_all(queue, FAR, 100).await;
+        seqs.extend(log.add(&[expired(round), expired(round)]).await);
+        sweep_all(queue, 100).await;
         assert_eq!(log.len().await, 0, "the sweep must remove what expired");
     }
     assert_rising(&seqs);
@@ -62,10 +65,11 @@ pub async fn order_is_kept(queue: &dyn Queue) {
     }
 }
 
-/// Kind, id and bytes come out as they went in: no bytes, every byte, invalid UTF-8, 1 MiB.
+/// Kind, id and bytes come out as they went in: no bytes, every byte, invalid UTF-8, 1 MiB or as much as a message may have.
 pub async fn entries_are_byte_exact(queue: &dyn Queue) {
     let log = Log::of(queue, "alice");
-    let big: Vec<u8> = (0..1 << 20).map(|i: u32| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let bytes = queue.caps().max_message.map_or(1 << 20, |largest| largest.min(1 << 20) as u32);
+    let big: Vec<u8> = (0..bytes).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     let contents: [(MessageKind, u128, Bytes); 8] = [
         (MessageKind::Text, 1, Bytes::new()),
         (MessageKind::Binary, 2, Bytes::new()),
@@ -77,38 +81,66 @@ pub async fn entries_are_byte_exact(queue: &dyn Queue) {
         (MessageKind::Binary, 3, Bytes::from(big)),
     ];
     let batch =
-        contents.map(|(kind, id, data)| Entry { id: MessageId::from_u128(id), kind, data, expires_at: None });
+        contents.map(|(kind, id, data)| Entry { id: MessageId::from_u128(id), kind, data, ttl: None });
     log.force(&batch).await;
     assert_eq!(log.entries().await, batch);
 }
 
-/// `expires_at` comes out unchanged, to the millisecond and to the ends of its range.
+/// An entry that expires has its TTL when it is read at once, one that does not has none.
 pub async fn ttl_survives(queue: &dyn Queue) {
     let log = Log::of(queue, "alice");
-    let batch = [
-        entry(0),
-        expiring(1, FAR),
-        expiring(2, FAR + 1),
-        expiring(3, i64::MAX as u64),
-        expiring(4, i64::MAX as u64 + 1),
-        expiring(5, u64::MAX),
-    ];
+    let batch = [entry(0), expiring(1, LONG), expiring(2, LONG * 24 * 365), entry(3)];
     log.add(&batch).await;
-    assert_eq!(log.entries().await, batch);
+    assert_stored(&log.entries().await, &batch);
 }
 
-/// `len` is the number of entries at every moment.
-pub async fn len_counts(queue: &dyn Queue) {
+/// Every `Duration` is a TTL: very short ones expire, very long ones count as 100 years at least.
+pub async fn any_ttl_is_taken(queue: &dyn Queue) {
+    let short = Log::of(queue, "short");
+    let long = Log::of(queue, "long");
+    let nanos = [0, 1, 999_999, 1_000_000].map(Duration::from_nanos);
+    short.add(&nanos.map(|ttl| expiring(0, ttl))).await;
+    let day = LONG * 24;
+    let ttls = [
+        day * 25,
+        day * 50,
+        day * 365 * 69,
+        Duration::from_nanos(i64::MAX as u64),
+        Duration::from_nanos(u64::MAX),
+        Duration::from_millis(i64::MAX as u64),
+        Duration::from_millis(u64::MAX),
+        Duration::from_secs(i64::MAX as u64),
+        Duration::MAX,
+    ];
+    let batch: Vec<_> = ttls.into_iter().zip(0..).map(|(ttl, number)| expiring(number, ttl)).collect();
+    log_all(&long, &batch).await;
+    assert_stored(&long.entries().await, &batch);
+    // Whatever is over by now.
+    short.entries().await;
+    sweep_all(queue, 100).await;
+    assert_stored(&long.entries().await, &batch);
+}
+
+/// Each entry by itself: a queue may keep a batch as long as the longest of its TTLs.
+async fn log_all(log: &Log<'_>, batch: &[Entry]) {
+    for entry in batch {
+        log.add(std::slice::from_ref(entry)).await;
+    }
+}
+
+/// `size` is the number of entries and their bytes at every moment.
+pub async fn size_counts(queue: &dyn Queue) {
     let log = Log::of(queue, "alice");
-    assert_eq!(log.len().await, 0);
-    let seqs = log.add(&entries(0..3)).await;
-    assert_eq!(log.len().await, 3);
-    log.add(&[expiring(3, FAR)]).await;
-    assert_eq!(log.len().await, 4);
+    assert_eq!(log.size().await, size_of(&[]));
+    let batch = [entry(0), costing(1, 128), costing(2, 1000), expiring(3, LONG)];
+    let seqs = log.add(&batch[..3]).await;
+    assert_eq!(log.size().await, size_of(&batch[..3]));
+    log.add(&batch[3..]).await;
+    assert_eq!(log.size().await, size_of(&batch));
     log.ack(seqs[1], FIRST).await;
-    assert_eq!(log.len().await, 2);
+    assert_eq!(log.size().await, size_of(&batch[2..]));
     log.ack(seqs[2], FIRST).await;
-    assert_eq!(log.len().await, 1);
+    assert_eq!(log.size().await, size_of(&batch[3..]));
 }
 
 /// No entries are no reason to fail, and nothing is stored.

@@ -1,6 +1,6 @@
 use std::{future::poll_fn, task::Poll};
 
-use super::{FAR, FIRST, Log, entries, expiring, last, sweep_all};
+use super::{FIRST, LONG, Log, assert_stored, entries, expiring, last, sweep_all};
 use crate::{
     Queue, Uid,
     queue::{Admit, Limit, Page, Seq},
@@ -103,7 +103,7 @@ pub async fn nobody_has_an_empty_queue(queue: &dyn Queue) {
     log.ack(Seq::new(7), FIRST).await;
     assert_eq!(log.len().await, 0);
     assert_eq!(queue.dequeue(&uid, FIRST).await.expect("dequeue must succeed"), None);
-    assert_eq!(sweep_all(queue, u64::MAX, 10).await, []);
+    assert_eq!(sweep_all(queue, 10).await, []);
     log.add(&entries(0..1)).await;
     assert_eq!(log.entries().await, entries(0..1), "what comes after an ack of nothing is kept");
 }
@@ -116,7 +116,7 @@ pub async fn any_uid_is_answered(queue: &dyn Queue) {
             assert_eq!(log.entries().await, entries(0..2));
         }
         let _ = queue.peek(&log.uid, Seq::START, Limit::default()).await;
-        let _ = queue.len(&log.uid).await;
+        let _ = queue.size(&log.uid).await;
         let _ = queue.dequeue(&log.uid, FIRST).await;
         let _ = queue.ack(&log.uid, Seq::new(u64::MAX), FIRST).await;
     }
@@ -129,11 +129,11 @@ pub async fn concurrent_users(queue: &dyn Queue) {
             let log = Log::of(queue, user);
             for round in 0..8 {
                 let first = user * 1000 + round * 3;
-                let batch = [entries(first..first + 2), vec![expiring(first + 2, FAR)]].concat();
+                let batch = [entries(first..first + 2), vec![expiring(first + 2, LONG)]].concat();
                 let seqs = log.add(&batch).await;
-                assert_eq!(log.entries().await, batch, "user {user}");
+                assert_stored(&log.entries().await, &batch);
                 log.ack(seqs[0], FIRST).await;
-                assert_eq!(log.entries().await, batch[1..], "user {user}");
+                assert_stored(&log.entries().await, &batch[1..]);
                 log.ack(last(&seqs), FIRST).await;
                 assert_eq!(log.len().await, 0, "user {user}");
             }

@@ -39,10 +39,14 @@ faults! {
     Truncates => entries_are_byte_exact,
     /// Entries never expire.
     ForgetsTheTtl => ttl_survives,
-    /// Expiry is kept in whole seconds.
-    RoundsTheTtl => ttl_survives,
-    /// `len` is what was ever stored.
-    CountsTheAcked => len_counts,
+    /// TTLs are taken for another unit.
+    StretchesTheTtl => ttl_survives,
+    /// TTLs are kept in 32 bits of milliseconds.
+    CutsLongTtls => any_ttl_is_taken,
+    /// `size` is what was ever stored.
+    CountsTheAcked => size_counts,
+    /// `size` and `ack` count data without the overhead of entries.
+    SizesWithoutOverhead => size_counts,
     /// A batch of nothing is an error.
     RefusesEmptyBatches => an_empty_batch_stores_nothing,
     /// A batch is stored entry by entry, with waits between.
@@ -63,6 +67,12 @@ faults! {
     KeepsRoomOfTheSwept => room_returns_after_sweep,
     /// The limits are on all users together.
     SharesTheLimits => limits_are_per_user,
+    /// A message of any size is stored, whatever the capabilities say.
+    TakesTheTooBig => a_message_over_the_largest_is_too_big,
+    /// A message that is too big is refused as one that does not fit now.
+    CallsTheTooBigFull => a_message_over_the_largest_is_too_big,
+    /// A message of exactly the largest size is refused.
+    RefusesTheLargest => a_message_over_the_largest_is_too_big,
     /// To look is to take.
     PeekRemoves => peek_changes_nothing,
     /// The limit of messages is not heeded.
@@ -85,12 +95,28 @@ faults! {
     DequeuesTheNewest => dequeue_takes_the_oldest,
     /// Taking out knows no epoch.
     DequeuesPastTheFence => dequeue_is_fenced,
-    /// What its own clock says has expired is not given.
+    /// What has expired is not given.
     PeekHidesTheExpired => expired_entries_are_peeked_until_swept,
+    /// The time left is the TTL as it was stored.
+    PeekReturnsTheWholeTtl => time_left_falls_and_never_grows,
+    /// An acknowledgement writes the entries that remain anew, with all of their TTLs.
+    AckRestartsTtls => time_left_falls_and_never_grows,
     /// What expires at all is swept.
     SweepsTheLiving => sweep_leaves_live_entries,
+    /// A sweep judges by a clock that is an hour ahead of the one that TTLs began on.
+    SweepsByAClockThatIsAhead => sweep_leaves_live_entries,
     /// What expires now is not swept yet.
     SweepsTooLate => sweep_returns_what_expired_with_its_uid,
+    /// Entries have twice their TTL before a sweep takes them.
+    SweepsAfterTwiceTheTtl => entries_expire_by_the_clock_that_was_provided,
+    /// Entries are swept a second before their TTL is over.
+    SweepsASecondEarly => entries_expire_by_the_clock_that_was_provided,
+    /// The clock that is provided is not used.
+    IgnoresTheClock => entries_expire_by_the_clock_that_was_provided,
+    /// The clock that was provided last is used.
+    TakesTheLastClock => the_first_clock_counts,
+    /// A clock of its own passes, too.
+    HasAClockOfItsOwn => a_stopped_clock_expires_nothing,
     /// What is swept is not returned.
     SweepReturnsNothing => sweep_returns_what_expired_with_its_uid,
     /// All is returned as one user's.
@@ -99,18 +125,24 @@ faults! {
     SweepReturnsTheAcked => sweep_forgets_what_was_acked,
     /// What is older than the newest expired entry goes with it.
     SweepsTheFront => sweep_takes_from_the_middle,
+    /// A sweep stops at the first entry of a user that has not expired.
+    SweepsTheFrontOnly => entries_expire_in_any_order,
     /// The budget is not heeded.
     SweepIgnoresTheBudget => sweep_respects_the_budget,
     /// Every sweep is said to have taken all.
     SweepHidesMore => sweep_respects_the_budget,
     /// Times are compared as signed numbers.
-    SweepsBySignedTime => sweep_takes_any_time,
+    SweepsBySignedTime => the_end_of_the_clock_expires_what_is_due,
     /// The entry after the acknowledged one is removed too.
     AcksTooMuch => ack_is_cumulative,
     /// The acknowledged entry itself stays.
     AcksTooLittle => ack_is_cumulative,
     /// Only the acknowledged entry itself is removed.
     AcksOne => ack_is_cumulative,
+    /// What an acknowledgement returns is always nothing.
+    AckReturnsNothing => ack_returns_what_remains,
+    /// What an acknowledgement returns was there before it.
+    AckReturnsWhatWas => ack_returns_what_remains,
     /// To acknowledge what is gone is an error.
     RefusesRepeatedAcks => ack_is_idempotent,
     /// An acknowledged position covers what is stored later, too.
@@ -119,6 +151,10 @@ faults! {
     IgnoresTheFence => ack_of_an_older_epoch_is_fenced_and_changes_nothing,
     /// The fence is checked after the entries are removed.
     ChecksTheFenceTooLate => ack_of_an_older_epoch_is_fenced_and_changes_nothing,
+    /// The epoch that is refused is named.
+    NamesTheRefusedEpoch => the_epoch_that_a_fence_names_passes,
+    /// The epoch below that of the fence is named.
+    NamesTheEpochBefore => the_epoch_that_a_fence_names_passes,
     /// An epoch is good for one acknowledgement.
     FencesEqualEpochs => ack_of_an_equal_epoch_passes,
     /// The fence rises only where entries are removed.

@@ -7,6 +7,7 @@ use std::{
     env,
     hash::{BuildHasher, RandomState},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -50,7 +51,7 @@ pub(crate) fn entry(id: u128) -> Entry {
         id: MessageId::from_u128(id),
         kind: MessageKind::Binary,
         data: Bytes::from_static(b"hello"),
-        expires_at: Some(1),
+        ttl: Some(Duration::ZERO),
     }
 }
 
@@ -82,7 +83,7 @@ fn what_is_appended_taken_acknowledged_and_swept_at_once_is_counted_once() {
             });
         let sweeper = spawn({
             let queue = Arc::clone(&queue);
-            async move { queue.sweep(1, 2).await.unwrap().expired.len() }
+            async move { queue.sweep(2).await.unwrap().expired.len() }
         });
 
         let mut stored = 0;

@@ -1,24 +1,38 @@
 //! What is `MemoryQueue`'s own: its limits, what it leaves behind, and use from many threads.
 
-use std::{sync::Barrier, thread};
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tok_core::{
     ConfigError, Epoch, MessageId, MessageKind, Queue, Uid,
-    queue::{Admit, Entry, Limit, QueueError, Seq},
+    queue::{Admit, Entry, Limit, QueueError, QueueSize, Seq},
+    rt::{Clock, Instant},
     testkit::queue::block_on,
 };
 use tok_queue::{MemoryQueue, Usage};
 
 const EPOCH: Epoch = Epoch::new(1);
 
-fn entry(id: u128, expires_at: Option<u64>) -> Entry {
-    Entry {
-        id: MessageId::from_u128(id),
-        kind: MessageKind::Text,
-        data: Bytes::from_static(b"hi"),
-        expires_at,
-    }
+/// No test takes so long.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+fn entry(id: u128, ttl: Option<Duration>) -> Entry {
+    Entry { id: MessageId::from_u128(id), kind: MessageKind::Text, data: Bytes::from_static(b"hi"), ttl }
+}
+
+/// Provides a clock that shows what is in the number, in nanoseconds.
+fn clock_of(queue: &MemoryQueue) -> Arc<AtomicU64> {
+    let nanos = Arc::new(AtomicU64::new(0));
+    let shown = Arc::clone(&nanos);
+    queue.use_clock(&Clock::new(move || Instant::from_nanos(shown.load(Ordering::SeqCst))));
+    nanos
 }
 
 fn enqueue(queue: &MemoryQueue, uid: &Uid, batch: &[Entry]) -> Result<Vec<Seq>, QueueError> {
@@ -52,15 +66,15 @@ fn the_limit_on_all_users_is_exact_and_its_room_returns() {
     for _ in 0..3 {
         let of_alice = enqueue(&queue, &alice, &batch).unwrap();
         assert!(matches!(enqueue(&queue, &bob, &batch[..5]), Err(QueueError::Full)));
-        assert_eq!(block_on(queue.len(&bob)).unwrap(), 0);
-        let expiring = vec![entry(1, Some(1)); 4];
+        assert_eq!(block_on(queue.size(&bob)).unwrap(), QueueSize::default());
+        let expiring = vec![entry(1, Some(Duration::ZERO)); 4];
         enqueue(&queue, &bob, &expiring).unwrap();
         assert!(matches!(enqueue(&queue, &bob, &batch[..1]), Err(QueueError::Full)));
 
         block_on(queue.enqueue(&bob, &expiring, Admit::AlreadyAccepted)).unwrap();
         assert_eq!(queue.usage(), Usage { users: 2, messages: 14, bytes: 14 * cost });
         block_on(queue.ack(&alice, of_alice[5], EPOCH)).unwrap();
-        assert_eq!(block_on(queue.sweep(1, 100)).unwrap().expired.len(), 8);
+        assert_eq!(block_on(queue.sweep(100)).unwrap().expired.len(), 8);
         assert_eq!(queue.usage(), Usage::default());
     }
 }
@@ -68,12 +82,13 @@ fn the_limit_on_all_users_is_exact_and_its_room_returns() {
 #[test]
 fn users_that_came_and_went_leave_nothing() {
     let queue = MemoryQueue::new();
+    let clock = clock_of(&queue);
     for user in 0..100_000_u32 {
         let uid = Uid::from(user);
-        let first = if user % 4 == 2 { 1 } else { u64::MAX };
-        let seqs = enqueue(&queue, &uid, &[entry(0, Some(first)), entry(1, Some(u64::MAX))]).unwrap();
+        let first = if user % 4 == 2 { Duration::ZERO } else { HOUR };
+        let seqs = enqueue(&queue, &uid, &[entry(0, Some(first)), entry(1, Some(2 * HOUR))]).unwrap();
         match user % 4 {
-            0 => block_on(queue.ack(&uid, seqs[1], EPOCH)).unwrap(),
+            0 => assert_eq!(block_on(queue.ack(&uid, seqs[1], EPOCH)).unwrap(), QueueSize::default()),
             1 => {
                 for _ in 0..2 {
                     assert!(block_on(queue.dequeue(&uid, EPOCH)).unwrap().is_some());
@@ -81,7 +96,7 @@ fn users_that_came_and_went_leave_nothing() {
             }
             // Swept in part and then acknowledged; the others are swept in full below.
             2 => {
-                assert_eq!(block_on(queue.sweep(1, 10)).unwrap().expired.len(), 1);
+                assert_eq!(block_on(queue.sweep(10)).unwrap().expired.len(), 1);
                 block_on(queue.ack(&uid, Seq::new(u64::MAX), EPOCH)).unwrap();
             }
             _ => {}
@@ -93,9 +108,10 @@ fn users_that_came_and_went_leave_nothing() {
         enqueue(&queue, &nobody, &[]).unwrap();
     }
     assert_eq!(queue.usage().users, 25_000);
+    clock.store(2 * HOUR.as_nanos() as u64, Ordering::SeqCst);
     let mut swept = 0;
     loop {
-        let page = block_on(queue.sweep(u64::MAX, 1000)).unwrap();
+        let page = block_on(queue.sweep(1000)).unwrap();
         swept += page.expired.len();
         if !page.more {
             break;
@@ -103,7 +119,7 @@ fn users_that_came_and_went_leave_nothing() {
     }
     assert_eq!(swept, 50_000);
     assert_eq!(queue.usage(), Usage::default());
-    assert_eq!(block_on(queue.sweep(u64::MAX, 1000)).unwrap().expired, []);
+    assert_eq!(block_on(queue.sweep(1000)).unwrap().expired, []);
 }
 
 #[test]
@@ -111,6 +127,7 @@ fn threads_lose_and_double_nothing() {
     const THREADS: usize = 4;
     const EACH: u128 = 2000;
     let queue = MemoryQueue::builder().max_messages(u64::MAX).build().unwrap();
+    let clock = clock_of(&queue);
     let shared = Uid::from("shared");
     let start = Barrier::new(THREADS);
     let mut taken: Vec<u128> = thread::scope(|scope| {
@@ -121,11 +138,16 @@ fn threads_lose_and_double_nothing() {
                     start.wait();
                     let mut taken = Vec::new();
                     for i in 0..EACH {
-                        enqueue(queue, shared, &[entry(thread * EACH + i, Some(u64::MAX))]).unwrap();
+                        enqueue(queue, shared, &[entry(thread * EACH + i, Some(2 * HOUR))]).unwrap();
                         let own = Uid::from(format!("{thread} {i}"));
-                        enqueue(queue, &own, &[entry(0, Some(i as u64))]).unwrap();
+                        enqueue(
+                            queue,
+                            &own,
+                            &[entry(0, Some(if i % 2 == 0 { Duration::ZERO } else { HOUR }))],
+                        )
+                        .unwrap();
                         taken.extend(block_on(queue.dequeue(shared, EPOCH)).unwrap());
-                        block_on(queue.sweep(i as u64, 8)).unwrap();
+                        block_on(queue.sweep(8)).unwrap();
                     }
                     taken
                 })
@@ -139,6 +161,29 @@ fn threads_lose_and_double_nothing() {
     });
     taken.sort_unstable();
     assert_eq!(taken, Vec::from_iter(0..THREADS as u128 * EACH));
-    while block_on(queue.sweep(u64::MAX, 1000)).unwrap().more {}
+    clock.store(HOUR.as_nanos() as u64, Ordering::SeqCst);
+    while block_on(queue.sweep(1000)).unwrap().more {}
     assert_eq!(queue.usage(), Usage::default());
+}
+
+/// A hub may be built after something was stored by other means.
+#[test]
+fn entries_stored_before_a_clock_is_provided_keep_their_time() {
+    let queue = MemoryQueue::new();
+    let uid = Uid::from("alice");
+    enqueue(&queue, &uid, &[entry(0, Some(2 * HOUR))]).unwrap();
+    let year = 365 * 24 * HOUR;
+    let clock = clock_of(&queue);
+    // The runtime's clock may have started long ago.
+    let left = |queue: &MemoryQueue| {
+        let page = block_on(queue.peek(&uid, Seq::START, Limit::default())).unwrap();
+        page.entries.first().and_then(|(_, entry)| entry.ttl)
+    };
+    assert!(left(&queue).unwrap() > HOUR);
+    clock.store(HOUR.as_nanos() as u64, Ordering::SeqCst);
+    assert!((HOUR / 2..=HOUR).contains(&left(&queue).unwrap()), "an hour has passed");
+    queue.use_clock(&Clock::new(move || Instant::default().saturating_add(year)));
+    assert_eq!(block_on(queue.sweep(10)).unwrap().expired, [], "a second clock does not count");
+    clock.store(2 * HOUR.as_nanos() as u64, Ordering::SeqCst);
+    assert_eq!(block_on(queue.sweep(10)).unwrap().expired.len(), 1);
 }

@@ -1,11 +1,19 @@
 //! `MemoryQueue` and the reference answer alike, whatever the operations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tok_core::{
     Epoch, MessageId, MessageKind, Queue, Uid,
     queue::{Admit, Caps, Entry, Limit, QueueError, Seq},
+    rt::{Clock, Instant},
     testkit::queue::{ReferenceQueue, block_on},
 };
 use tok_queue::MemoryQueue;
@@ -31,6 +39,8 @@ impl Random {
 struct Pair {
     memory: MemoryQueue,
     reference: ReferenceQueue,
+    /// The clock of both, in seconds.
+    clock: Arc<AtomicU64>,
     users: BTreeMap<Uid, User>,
     last_id: u128,
     /// Which answers there were.
@@ -52,18 +62,32 @@ fn kind<T>(result: &Result<T, QueueError>) -> &'static str {
     match result {
         Ok(_) => "ok",
         Err(QueueError::Full) => "full",
-        Err(QueueError::Fenced) => "fenced",
+        Err(QueueError::Fenced { .. }) => "fenced",
         Err(_) => "other",
     }
 }
 
 impl Pair {
     fn new() -> Self {
-        let caps = Caps { durable: false, shared: false, max_messages: MAX_MESSAGES, max_bytes: MAX_BYTES };
-        let memory = MemoryQueue::builder().max_messages(MAX_MESSAGES).max_bytes(MAX_BYTES);
+        let caps = Caps {
+            durable: false,
+            shared: false,
+            max_messages: MAX_MESSAGES,
+            max_bytes: MAX_BYTES,
+            max_message: None,
+        };
+        let memory = MemoryQueue::builder().max_messages(MAX_MESSAGES).max_bytes(MAX_BYTES).build().unwrap();
+        let reference = ReferenceQueue::with_caps(caps);
+        let clock = Arc::new(AtomicU64::new(0));
+        let shown = Arc::clone(&clock);
+        let seconds = move || Duration::from_secs(shown.load(Ordering::SeqCst));
+        let provided = Clock::new(move || Instant::default().saturating_add(seconds()));
+        memory.use_clock(&provided);
+        reference.use_clock(&provided);
         Self {
-            memory: memory.build().unwrap(),
-            reference: ReferenceQueue::with_caps(caps),
+            memory,
+            reference,
+            clock,
             users: (0..USERS).map(|user| (Uid::from(user), User::default())).collect(),
             last_id: 0,
             seen: BTreeSet::new(),
@@ -88,7 +112,7 @@ impl Pair {
         }
     }
 
-    fn enqueue(&mut self, uid: &Uid, now: u64, random: &mut Random) {
+    fn enqueue(&mut self, uid: &Uid, random: &mut Random) {
         let batch: Vec<_> = (0..random.below(9))
             .map(|_| {
                 self.last_id += 1;
@@ -96,7 +120,7 @@ impl Pair {
                     id: MessageId::from_u128(self.last_id),
                     kind: MessageKind::Binary,
                     data: Bytes::from(vec![0; random.below(200) as usize]),
-                    expires_at: (random.below(3) > 0).then(|| now + random.below(100)),
+                    ttl: (random.below(3) > 0).then(|| Duration::from_secs(random.below(100))),
                 }
             })
             .collect();
@@ -135,6 +159,7 @@ impl Pair {
         let fence = self.epoch(uid, random);
         let memory = block_on(self.memory.ack(uid, memory, fence));
         let reference = block_on(self.reference.ack(uid, reference, fence));
+        assert_eq!(memory.as_ref().ok(), reference.as_ref().ok(), "what remains");
         self.assert_alike(&memory, &reference);
     }
 
@@ -146,11 +171,11 @@ impl Pair {
         self.assert_alike(&memory, &reference);
     }
 
-    fn sweep(&self, now: u64) {
+    fn sweep(&self) {
         let drain = |queue: &dyn Queue, budget: usize| {
             let mut expired = Vec::new();
             loop {
-                let swept = block_on(queue.sweep(now, budget)).unwrap();
+                let swept = block_on(queue.sweep(budget)).unwrap();
                 expired.extend(swept.expired);
                 if !swept.more {
                     expired.sort_by_key(|(_, entry)| entry.id);
@@ -164,8 +189,9 @@ impl Pair {
     fn compare(&mut self) {
         let (mut users, mut messages) = (0, 0);
         for (uid, user) in &mut self.users {
-            let len = block_on(self.memory.len(uid)).unwrap();
-            assert_eq!(len, block_on(self.reference.len(uid)).unwrap());
+            let size = block_on(self.memory.size(uid)).unwrap();
+            assert_eq!(size, block_on(self.reference.size(uid)).unwrap());
+            let len = size.messages;
             if len == 0 {
                 user.oldest = user.fence;
             }
@@ -183,16 +209,16 @@ fn memory_and_reference_answer_alike() {
         let mut random = Random(seed * 0x9e37_79b9);
         let mut pair = Pair::new();
         for operation in 0..OPERATIONS {
-            let now = u64::from(operation);
+            pair.clock.store(u64::from(operation), Ordering::SeqCst);
             let uid = Uid::from(random.below(USERS));
             // Shown if an assertion fails.
             println!("seed {seed}, operation {operation}, {uid}");
             match random.below(12) {
-                0..5 => pair.enqueue(&uid, now, &mut random),
+                0..5 => pair.enqueue(&uid, &mut random),
                 5..8 => pair.peek(&uid, &mut random),
                 8..10 => pair.ack(&uid, &mut random),
                 10 => pair.dequeue(&uid, &mut random),
-                _ => pair.sweep(now),
+                _ => pair.sweep(),
             }
             pair.compare();
         }

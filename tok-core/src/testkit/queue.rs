@@ -29,8 +29,8 @@
 //! requests until a TTL of 200 ms is over on the clock of a server.
 
 mod reference;
-// pub mod rules;
-// pub mod wrong;
+pub mod rules;
+pub mod wrong;
 
 use std::{
     fmt,

@@ -53,7 +53,15 @@ impl SimQueue {
         // The storage has a clock of its own, which no node's wall clock touches.
         let shared: Arc<dyn Runtime> = Arc::new(runtime.clone());
         storage.use_clock(&Clock::of(&shared));
-        Self { runtime, storage, latency, failures_per_1000, down: Arc::default(), drops_expired: false, observer: None }
+        Self {
+            runtime,
+            storage,
+            latency,
+            failures_per_1000,
+            down: Arc::default(),
+            drops_expired: false,
+            observer: None,
+        }
     }
 
     /// Calls this at each change, in the step in which it takes effect.

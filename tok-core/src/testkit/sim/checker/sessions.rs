@@ -162,7 +162,7 @@ impl Roll {
             let key = (hub, uid.clone(), class.clone());
             let newest = self.newest.entry(key).or_default();
             *newest = epoch.max(*newest);
-        self.last_claimed.insert(uid.clone(), epoch);
+            self.last_claimed.insert(uid.clone(), epoch);
         }
         Ok(())
     }

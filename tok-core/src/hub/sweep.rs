@@ -99,7 +99,7 @@ impl Inner {
             None => {
                 event!(
                     WARN,
-                    seconds = DEADLINE.as_secs(),
+                    seconds = %DEADLINE.as_secs(),
                     "a sweep of the queue did not end; retrying later"
                 );
                 false

@@ -182,7 +182,9 @@ impl Checker {
     /// What is not so.
     pub fn settled(&self, copies: Option<usize>) -> Result<(), String> {
         let now = self.shared.rt.now();
-        self.shared.state.lock().ledger.settled(now, copies)
+        let state = self.shared.state.lock();
+        let copies = copies.filter(|_| !state.roll.closed_a_slow_one());
+        state.ledger.settled(now, copies)
     }
 
     /// All is quiet: the user has one live session of each of so many classes, on whatever hub, and no newer one ever

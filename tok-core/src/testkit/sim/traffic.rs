@@ -210,8 +210,9 @@ impl Traffic {
     async fn send(&self, up: &Up, uid: &Uid, sender: u64, number: u64, must_keep: bool) -> bool {
         let rt = &self.rt;
         let kept = rt.below(4) > 0 || must_keep;
-        let brief = kept && rt.below(10) == 0;
-        let ttl = if brief { Duration::from_millis(1 + rt.below(3000)) } else { DAY };
+        let brief = kept && rt.below(4) == 0;
+        let at_most = if rt.below(2) == 0 { 200 } else { 3000 };
+        let ttl = if brief { Duration::from_millis(1 + rt.below(at_most)) } else { DAY };
         let text = text(sender, number, usize::try_from(rt.below(200)).unwrap_or_default());
         let expires_at = kept.then(|| rt.now().saturating_add(ttl));
         self.checker.sending(uid, sender, number, Sending { text: text.clone(), kept, expires_at });

@@ -121,7 +121,12 @@ impl World {
         checker: Checker,
         hub: impl Fn(&Place) -> HubBuilder + Send + Sync + 'static,
     ) -> Result<(), String> {
-        let failures = if self.faultless || rt.below(2) == 0 { 0 } else { 30 };
+        let failures = match rt.below(4) {
+            _ if self.faultless => 0,
+            0 => 0,
+            1 => 30,
+            _ => 200,
+        };
         let latency = Duration::from_millis(rt.below(20));
         let queue = SimQueue::new(rt.clone(), self.caps, latency, failures);
         let queue = checker.observed(queue.drops_expired(rt.below(2) == 0));

@@ -23,6 +23,7 @@ pub(super) struct Roll {
     claimed: BTreeMap<Uid, Epoch>,
     /// The epoch of the login that was the last to get one. It is the highest too, unless a wall clock went back.
     last_claimed: BTreeMap<Uid, Epoch>,
+    closed_a_slow_one: bool,
     /// The highest fence that the queue was shown.
     fences: BTreeMap<Uid, Epoch>,
     /// Counts what happens, so that it can be said what came first.
@@ -78,6 +79,11 @@ impl Roll {
     pub(super) fn step(&mut self) -> u64 {
         self.step += 1;
         self.step
+    }
+
+    /// A reader that was closed as slow is given again what it had not confirmed.
+    pub(super) fn closed_a_slow_one(&self) -> bool {
+        self.closed_a_slow_one
     }
 
     pub(super) fn events(&self) -> u64 {
@@ -187,6 +193,7 @@ impl Roll {
             CloseReason::Idle | CloseReason::Slow | CloseReason::Disconnected | CloseReason::PeerClosed
         );
         self.events += u64::from(!found_gone);
+        self.closed_a_slow_one |= reason == CloseReason::Slow;
         if connection.handling {
             return broken(13, format_args!("{session:?} closed while a message was handled"));
         }

@@ -129,7 +129,7 @@ impl World {
         };
         let latency = Duration::from_millis(rt.below(20));
         let queue = SimQueue::new(rt.clone(), self.caps, latency, failures);
-        let queue = checker.observed(queue.drops_expired(rt.below(2) == 0));
+        let queue = checker.observed(queue.drops_expired(rt.below(4) > 0));
         let nodes = Nodes::new(1);
         let start = {
             let (rt, nodes, queue, checker) = (rt.clone(), nodes.clone(), queue.clone(), checker.clone());

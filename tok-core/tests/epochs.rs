@@ -138,7 +138,7 @@ fn an_acknowledgement_that_was_fenced_is_made_up_for_at_the_next_login() {
         assert_eq!(first.recv().await, Read::Message("kept".into()));
         assert!(first.try_recv().is_none(), "the probe behind it is answered");
         node.rt.sleep(SECOND).await;
-        assert_eq!(node.queue.len(&uid).await.unwrap(), 1, "not under this epoch");
+        assert_eq!(node.queue.size(&uid).await.unwrap().messages, 1, "not under this epoch");
         // The third login of the cluster is here.
         let _second = node.connect();
         node.rt.sleep(SECOND).await;
@@ -146,7 +146,7 @@ fn an_acknowledgement_that_was_fenced_is_made_up_for_at_the_next_login() {
         third.send("there?");
         assert_eq!(third.recv().await, Read::Message("there?".into()));
         node.rt.sleep(SECOND).await;
-        node.queue.len(&uid).await.unwrap()
+        node.queue.size(&uid).await.unwrap().messages
     });
     assert_eq!(left, Ok(0));
 }
@@ -189,7 +189,7 @@ fn a_device_that_came_and_went_elsewhere_does_not_fill_the_queue_of_the_one_here
                 rt.sleep(SECOND).await;
             }
             rt.sleep(10 * SECOND).await;
-            queue.len(&Uid::from("ann")).await.unwrap()
+            queue.size(&Uid::from("ann")).await.unwrap().messages
         });
         assert_eq!(left, Ok(0), "seed {seed}");
     }

@@ -24,7 +24,7 @@ fn what_is_accepted_during_a_shutdown_is_confirmed_or_stored() {
         assert_eq!(report.forced, 0);
         assert_eq!(session.await.unwrap(), CloseReason::Draining);
         sender.await.unwrap();
-        end(&hub, &queue, queue.len(&ALICE.into()).await.unwrap()).await;
+        end(&hub, &queue, queue.size(&ALICE.into()).await.unwrap().messages).await;
 
         let mut read = client.await.unwrap();
         read.retain(|text| text != "!");

@@ -147,7 +147,7 @@ pub(super) fn numbers(range: std::ops::RangeInclusive<usize>) -> Vec<String> {
 pub(super) async fn end(hub: &Hub, queue: &ReferenceQueue, kept: u64) {
     let report = hub.shutdown(LONG).await;
     assert_eq!((report.forced, report.unstored), (0, 0));
-    assert_eq!(queue.len(&ALICE.into()).await.unwrap(), kept);
+    assert_eq!(queue.size(&ALICE.into()).await.unwrap().messages, kept);
     let stats = hub.stats();
     assert_eq!((stats.sessions, stats.users_online, stats.memory_bytes), (0, 0, 0), "{stats:?}");
 }

@@ -249,7 +249,7 @@ impl World {
         for (user, sessions) in sessions.into_iter().enumerate() {
             same("online", hub.is_online(uid(user)).await.unwrap(), sessions > 0)?;
             if sessions == 0 && !model.failing {
-                let stored = self.queue.inner.len(&uid(user)).await.unwrap();
+                let stored = self.queue.inner.size(&uid(user)).await.unwrap().messages;
                 // What has expired is there until it is swept.
                 if stored < model.kept(user) as u64 {
                     return Err(format!(
@@ -281,7 +281,7 @@ impl World {
         let stats = self.hub.stats();
         let left = stats.sessions + stats.users_online + stats.user_entries + stats.memory_bytes;
         for user in 0..2 {
-            same("stored", self.queue.inner.len(&uid(user)).await.unwrap(), 0)?;
+            same("stored", self.queue.inner.size(&uid(user)).await.unwrap().messages, 0)?;
         }
         if left == 0 { Ok(()) } else { Err(format!("left behind: {stats:?}")) }
     }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    future::IntoFuture,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -23,18 +24,29 @@ struct Ambiguous {
     inner: ReferenceQueue,
     fails: AtomicBool,
     stores: AtomicUsize,
+    sizes: AtomicUsize,
+    gate: tokio::sync::RwLock<()>,
 }
 
 impl Ambiguous {
     fn new() -> Arc<Self> {
         let inner = common::durable();
-        Arc::new(Self { inner, fails: AtomicBool::new(true), stores: AtomicUsize::new(0) })
+        let gate = tokio::sync::RwLock::new(());
+        Arc::new(Self { inner, fails: AtomicBool::new(true), stores: 0.into(), sizes: 0.into(), gate })
+    }
+
+    /// The same, but nothing fails.
+    fn sound() -> Arc<Self> {
+        let queue = Self::new();
+        queue.fails.store(false, Ordering::Relaxed);
+        queue
     }
 }
 
 #[async_trait]
 impl Queue for Ambiguous {
     async fn enqueue(&self, uid: &Uid, batch: &[Entry], admit: Admit) -> Result<Stored, QueueError> {
+        drop(self.gate.read().await);
         self.stores.fetch_add(1, Ordering::Relaxed);
         let stored = self.inner.enqueue(uid, batch, admit).await?;
         if self.fails.swap(false, Ordering::Relaxed) {
@@ -53,6 +65,7 @@ impl Queue for Ambiguous {
     }
 
     async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
+        self.sizes.fetch_add(1, Ordering::Relaxed);
         self.inner.size(uid).await
     }
 
@@ -153,4 +166,43 @@ async fn confirmed_messages_leave_the_queue_after_a_restart_with_an_earlier_cloc
     for fence in [u64::MAX / 2, u64::MAX - 1, u64::MAX] {
         confirms_behind_a_fence(Epoch::new(fence)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgement_is_one_queue_operation() {
+    let queue = Ambiguous::sound();
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    for round in 0..10 {
+        hub.send("alice", format!("{round}")).ttl(LONG).await.unwrap();
+        texts(&mut client, 1).await;
+    }
+    assert_eq!(queue.inner.size(&"alice".into()).await.unwrap().messages, 0);
+    assert_eq!(queue.sizes.load(Ordering::Relaxed), 0, "the queue was asked for its size");
+}
+
+#[tokio::test(start_paused = true)]
+async fn batch_that_passes_the_limit_is_stored_as_far_as_it_fits_in_few_operations() {
+    const SENDS: usize = 50;
+    let queue = Ambiguous::sound();
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    for round in 0..990 {
+        hub.send("absent", format!("{round}")).ttl(LONG).await.unwrap();
+    }
+    let before = queue.stores.load(Ordering::Relaxed);
+    let closed = queue.gate.write().await;
+    let sends: Vec<_> = (0..=SENDS)
+        .map(|round| tokio::spawn(hub.send("absent", format!("more {round}")).ttl(LONG).into_future()))
+        .collect();
+    settle().await;
+    drop(closed);
+    let mut stored = 0;
+    for send in sends {
+        stored += usize::from(send.await.unwrap().is_ok());
+    }
+    assert_eq!(stored, 10);
+    assert_eq!(queue.size(&"absent".into()).await.unwrap().messages, 1000);
+    // One for the first message, and for the others: as a batch, after a sweep, and those that fit.
+    let stores = queue.stores.load(Ordering::Relaxed) - before;
+    assert!(stores <= 4, "{stores} stores for one batch");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tok_core::{
-    Actor, ConfigError, Durability, Hub, HubBuilder, Message, Session, async_trait,
+    Actor, ConfigError, Durability, Hub, HubBuilder, Message, Queue, SendError, Session, async_trait,
     queue::Caps,
     testkit::{queue::ReferenceQueue, sim::Sim},
 };
@@ -127,4 +127,30 @@ fn writing_ahead_needs_a_queue_that_survives() {
         builder().queue(durable()).durability(durability).build().unwrap();
     }
     builder().queue(tok_queue::MemoryQueue::default()).durability(Durability::WriteBack).build().unwrap();
+}
+
+#[test]
+fn sizes_that_the_queue_cannot_store_are_refused_by_both_numbers() {
+    let small = || ReferenceQueue::with_caps(Caps { max_message: Some(5000), ..durable().caps() });
+    let settings: [(&str, Set); 2] = [
+        ("max_message", |builder| builder.max_message(5001)),
+        ("max_outgoing", |builder| builder.max_outgoing(5001)),
+    ];
+    for (name, set) in settings {
+        let error = set(builder().queue(small())).build().unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, ConfigError::TooLarge { setting, .. } if setting == name), "{error:?}");
+        assert!(text.contains(name) && text.contains("5001") && text.contains("5000"), "{text}");
+    }
+    builder().queue(small()).max_message(5000).max_outgoing(5000).build().unwrap();
+}
+
+#[test]
+fn default_sizes_give_way_to_what_the_queue_can_store() {
+    let queue = ReferenceQueue::with_caps(Caps { max_message: Some(5000), ..durable().caps() });
+    let sim = Sim::new(0);
+    let hub = Hub::builder(Silent).runtime(sim.runtime()).queue(queue).build().unwrap();
+    assert_eq!(hub.max_message(), 5000);
+    let sent = sim.run(async { hub.send("alice", "x".repeat(5001)).ttl(Duration::from_secs(60)).await });
+    assert!(matches!(sent, Ok(Err(SendError::TooBig { bytes: 5001, limit: 5000 }))), "{sent:?}");
 }

@@ -363,17 +363,15 @@ async fn page(
             return Err(TryLater);
         }
     };
-    let len = if page.more {
-        match hub.queue.size(user.uid()).await {
-            Ok(size) => size.messages,
-            Err(_) => return Err(TryLater),
-        }
-    } else {
-        page.entries.len() as u64
+    // What is there in all is only an early look at the limits, which the queue enforces: where it cannot be had, the last
+    // one stays.
+    let len = match page.more {
+        true => hub.queue.size(user.uid()).await.ok().map(|size| size.messages),
+        false => Some(page.entries.len() as u64),
     };
     let mut fx = Effects::default();
     if let Some(mut state) = user.lock() {
-        if state.log.stored_tail().is_none() {
+        if let (None, Some(len)) = (state.log.stored_tail(), len) {
             state.log.set_stored_len(len);
         }
         give(&mut state, hub, core, after, known, &page, &mut fx);

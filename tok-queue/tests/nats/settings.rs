@@ -108,5 +108,5 @@ async fn whatever_is_large_works() {
     let large = builder().timeout(Duration::MAX).max_in_flight(usize::MAX);
     let queue = large.max_messages(u64::MAX).max_bytes(u64::MAX).connect().await.unwrap();
     queue.enqueue(&"alice".into(), &[entry(1)], Admit::WithinLimits).await.unwrap();
-    assert_eq!(queue.len(&"alice".into()).await.unwrap(), 1);
+    assert_eq!(queue.size(&"alice".into()).await.unwrap().messages, 1);
 }

@@ -40,7 +40,7 @@ async fn nodes_share_entries_and_prefixes_part_them() {
     // What the first remembers is old now.
     add(&first, &uid, 4..5).await.unwrap();
     second.ack(&uid, seqs[0], Epoch::new(2)).await.unwrap();
-    assert!(matches!(first.ack(&uid, seqs[2], Epoch::new(1)).await, Err(QueueError::Fenced)));
+    assert!(matches!(first.ack(&uid, seqs[2], Epoch::new(1)).await, Err(QueueError::Fenced { .. })));
     assert_eq!(ids(&first, &uid).await, [1, 2, 3, 4]);
     first.ack(&uid, Seq::new(u64::MAX), Epoch::new(3)).await.unwrap();
     assert_eq!(ids(&second, &uid).await, [0; 0]);
@@ -73,7 +73,7 @@ async fn nodes_together_do_not_pass_a_limit() {
     let mut there = ids(&nodes[0], &uid).await;
     there.sort_unstable();
     assert_eq!(there, kept);
-    assert_eq!(nodes[1].len(&uid).await.unwrap(), 50);
+    assert_eq!(nodes[1].size(&uid).await.unwrap().messages, 50);
 }
 
 #[tokio::test]
@@ -91,13 +91,13 @@ async fn what_has_expired_goes_and_leaves_its_room() {
     queue.enqueue(&uid, &mixed, Admit::WithinLimits).await.unwrap();
     add(&queue, &uid, 12..16).await.unwrap();
     soon("four have expired", async {
-        while queue.len(&uid).await.unwrap() > 12 {
+        while queue.size(&uid).await.unwrap().messages > 12 {
             tokio::time::sleep(Duration::from_millis(50)).await; // sleep: the server's clock is the subject
         }
     })
     .await;
     assert_eq!(ids(&queue, &uid).await, [0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15]);
-    assert_eq!(queue.len(&uid).await.unwrap(), 12);
+    assert_eq!(queue.size(&uid).await.unwrap().messages, 12);
     // The room is there, exactly.
     add(&queue, &uid, 16..20).await.unwrap();
     assert!(matches!(add(&queue, &uid, [20]).await, Err(QueueError::Full)));

@@ -4,17 +4,15 @@ mod rpc;
 mod state;
 mod store;
 mod streams;
+mod time;
 
-use std::{
-    fmt,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, time::Duration};
 
 use async_nats::ServerAddr;
 use futures_util::future::try_join3;
 use tok_core::{
     ConfigError, Epoch, Queue, Uid, async_trait,
-    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
 };
 
 pub use self::builder::NatsQueueBuilder;
@@ -56,14 +54,18 @@ const MAX_READ: usize = 8 * 1024 * 1024;
 /// on the disk before the answer.
 ///
 /// # Limits
-/// A batch must fit in one message: `max_payload`, 1 MiB by default, must be larger than the largest message of the hub by
-/// 1 KiB. A batch that is larger, or has over 4096 entries, is refused with [`Full`](QueueError::Full). So is what the
+/// A message must fit in one of the server's: the server's `max_payload`, 1 MiB by default, less 568 bytes is
+/// [`Caps::max_message`], and a larger one is refused with [`TooBig`](QueueError::TooBig). If a server that announces another
+/// `max_payload` is reached later, that one applies. A batch that does not fit in one message though its entries do, or has
+/// over 4096 entries, is refused with [`Full`](QueueError::Full). So is what the
 /// stream's `max_bytes` or the account's storage has no room for; what was accepted before is
 /// [`Unavailable`](QueueError::Unavailable) then. A uid the hub would refuse is an error.
 ///
 /// # Expiry
-/// The server removes a batch when the last of its entries has expired, on its own clock and to the second;
-/// [`sweep`](Queue::sweep) returns none, and the undelivered hook does not hear of entries that expire here.
+/// TTLs begin when the server takes the entry, and are measured on its clock. The clocks of nodes have no effect.
+/// The server removes a batch when the last of its entries has expired, to the second;
+/// [`sweep`](Queue::sweep) returns none, and the undelivered hook does not hear of entries that expire here. If the server's
+/// clock is set forward, entries expire early by as much; if it is set back, late.
 ///
 /// # When the server is away
 /// Operations fail with [`Unavailable`](QueueError::Unavailable): at once while the connection is lost, and after
@@ -72,13 +74,16 @@ const MAX_READ: usize = 8 * 1024 * 1024;
 /// # What it leaves
 /// Streams `PREFIX_queue` (subjects `PREFIX.q.USER`) and `PREFIX_meta` (`PREFIX.m.USER`), which it makes if they are
 /// missing, also when a server has lost them later, and otherwise compares: a setting that would lose messages is refused.
-/// Positions in a new stream begin at the time in which it was made, so that they rise from one to the next. Of a user whose queue is empty one
+/// Positions in a new stream begin at the server's time when it is made, so that they rise from one to the next. Of a user whose queue is empty one
 /// message of 17 bytes stays for 24 hours (the fence). One whose entries nobody acknowledges for 30 days loses it too: a
 /// batch that was acknowledged in part is then handed out whole. Servers before 2.15.1 keep a timer for each removed entry
 /// until it would have expired (<https://github.com/nats-io/nats-server/issues/8594>).
 ///
 /// # Consistency
 /// The newest entry and the mark are read from the streams' leaders; entries come from any replica that has got as far.
+/// What [`ack`](Queue::ack) returns is what this node remembers. It leaves out what other nodes have stored since this node
+/// last read or wrote the user's queue. It counts entries that have expired between others, and some that are confirmed
+/// where more than 32 were not.
 ///
 /// # Access
 /// The URL is `nats://USER:PASSWORD@HOST:PORT`, `nats://TOKEN@HOST:PORT` or `tls://…`, several with commas between, of which
@@ -130,9 +135,9 @@ impl NatsQueue {
 
     async fn fits(&self, user: &User, state: &State, batch: &[Entry]) -> Result<bool, Failure> {
         let (messages, bytes) = (batch.len() as u64, cost(batch));
-        let within = |(kept_messages, kept_bytes): (u64, u64)| {
-            kept_messages.saturating_add(messages) <= self.settings.max_messages
-                && kept_bytes.saturating_add(bytes) <= self.settings.max_bytes
+        let within = |kept: QueueSize| {
+            kept.messages.saturating_add(messages) <= self.settings.max_messages
+                && kept.bytes.saturating_add(bytes) <= self.settings.max_bytes
         };
         Ok(within(state.kept()) || state.fresh && within(state.count(&self.store, user).await?))
     }
@@ -149,7 +154,7 @@ impl NatsQueue {
             }
             let block = Block::encode(state.total, batch)?;
             if let Some(seq) = self.store.append(user, state.last, block, ttl(batch)).await? {
-                self.remembered.set(user, State { last: seq, total: state.total.with(batch), ..state });
+                self.remembered.set(user, state.appended(seq, batch));
                 return Ok(positions(seq, batch.len()).collect());
             }
             state = State::read(&self.store, user).await?;
@@ -158,7 +163,7 @@ impl NatsQueue {
     }
 
     async fn page(&self, user: &User, after: Seq, limit: Limit) -> Result<Page, Failure> {
-        let mut mark = self.remembered.get(user).map_or(after, |state| state.meta.mark.max(after));
+        let mut mark = self.remembered.mark(user).map_or(after, |mark| mark.max(after));
         for attempt in 0..ATTEMPTS {
             let from = block_after(mark);
             let bytes = limit.bytes.min(MAX_READ);
@@ -180,17 +185,20 @@ impl NatsQueue {
                 return Ok(Page::default());
             }
             if row.is_enough(mark, last.seq) {
-                return Ok(fill(&row, mark, limit, row.end() < last.seq));
+                self.remembered.learn(user, &row.blocks);
+                let expires = row.blocks.iter().any(Block::expires);
+                let now = if expires { self.store.now().await? } else { Duration::ZERO };
+                return Ok(fill(&row, mark, limit, row.end() < last.seq, now));
             }
         }
         Err(Failure::Contended)
     }
 
-    async fn confirm(&self, user: &User, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+    async fn confirm(&self, user: &User, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
         let mut state = self.state(user).await?;
         for _ in 0..ATTEMPTS {
             if fence < state.meta.fence {
-                return Err(QueueError::Fenced);
+                return Err(QueueError::Fenced { current: state.meta.fence });
             }
             if upto > state.end() && !state.fresh {
                 // Others may have stored more.
@@ -203,12 +211,13 @@ impl NatsQueue {
             let ttl = if empty { EMPTY } else { WAITING };
             if let Some(seq) = self.store.set_meta(user, meta, ttl).await? {
                 let before = block_after(state.meta.mark);
-                state.meta = Meta { seq, ..meta };
+                state = state.confirmed(Meta { seq, ..meta });
+                let (meta, remains) = (state.meta, state.kept());
                 self.remembered.set(user, state);
                 if block_after(mark) > before {
-                    self.remove(user, state, empty).await;
+                    self.remove(user, meta, empty).await;
                 }
-                return Ok(());
+                return Ok(remains);
             }
             state = State::read(&self.store, user).await?;
         }
@@ -216,10 +225,10 @@ impl NatsQueue {
     }
 
     /// Removes confirmed blocks. Where that fails they take up space until the next try and do no harm.
-    async fn remove(&self, user: &User, state: State, empty: bool) {
-        let removed = self.store.purge(user, block_after(state.meta.mark)).await;
+    async fn remove(&self, user: &User, meta: Meta, empty: bool) {
+        let removed = self.store.purge(user, block_after(meta.mark)).await;
         if removed.is_ok() && empty {
-            self.remembered.set(user, State { meta: state.meta, ..State::default() });
+            self.remembered.set(user, State { meta, ..State::default() });
         }
     }
 
@@ -256,13 +265,18 @@ impl Queue for NatsQueue {
         if batch.is_empty() {
             return Ok(Stored { seqs: Vec::new() });
         }
+        let largest = batch.iter().map(|entry| entry.data.len()).max().unwrap_or(0);
+        let limit = self.store.max_message();
+        if largest > limit {
+            return Err(QueueError::TooBig { bytes: largest, limit });
+        }
         if batch.len() as u64 > MAX_ENTRIES {
             return Err(QueueError::Full);
         }
         let user = User::of(uid)?;
         let stored = self.run(&user, || self.append(&user, batch, admit)).await;
         let no_room = |source: &tok_core::error::BoxError| match source.downcast_ref() {
-            Some(Failure::TooBig) => true,
+            Some(Failure::BatchTooBig) => true,
             Some(failure) => admit == Admit::WithinLimits && failure.is_out_of_space(),
             None => false,
         };
@@ -279,22 +293,22 @@ impl Queue for NatsQueue {
         self.run(&user, || async { Ok(self.page(&user, after, limit).await?) }).await
     }
 
-    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
         let user = User::of(uid)?;
         self.run(&user, || self.confirm(&user, upto, fence)).await
     }
 
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
         let user = User::of(uid)?;
         let count = || async {
             let state = State::read(&self.store, &user).await?;
-            Ok(state.count(&self.store, &user).await?.0)
+            Ok(state.count(&self.store, &user).await?)
         };
         self.run(&user, count).await
     }
 
     /// None: the server removes what expired.
-    async fn sweep(&self, _: u64, _: usize) -> Result<Swept, QueueError> {
+    async fn sweep(&self, _: usize) -> Result<Swept, QueueError> {
         Ok(Swept::default())
     }
 
@@ -304,6 +318,7 @@ impl Queue for NatsQueue {
             shared: true,
             max_messages: self.settings.max_messages,
             max_bytes: self.settings.max_bytes,
+            max_message: Some(self.store.max_message()),
         }
     }
 }
@@ -320,18 +335,20 @@ fn is_stream_lost(error: &QueueError) -> bool {
     source.downcast_ref().is_some_and(Failure::is_no_stream)
 }
 
-/// The entries of a row after `mark`, as many as the limit lets pass. `follows` says whether there are blocks behind it.
-fn fill(row: &Row, mark: Seq, limit: Limit, follows: bool) -> Page {
+/// The entries of a row after `mark`, as many as the limit lets pass, when it is `now` on the server. `follows` says whether
+/// there are blocks behind it.
+fn fill(row: &Row, mark: Seq, limit: Limit, follows: bool, now: Duration) -> Page {
     let mut page = Page { entries: Vec::new(), more: follows };
     let mut bytes = 0_usize;
-    for (seq, entry) in row.blocks.iter().flat_map(Block::positions).skip_while(|(seq, _)| *seq <= mark) {
+    let entries = row.blocks.iter().flat_map(|block| block.positions().map(move |entry| (block, entry)));
+    for (block, (seq, entry)) in entries.skip_while(|(_, (seq, _))| *seq <= mark) {
         bytes = bytes.saturating_add(entry.cost());
         // The first always fits.
         if !page.entries.is_empty() && (page.entries.len() >= limit.messages || bytes > limit.bytes) {
             page.more = true;
             break;
         }
-        page.entries.push((seq, entry.clone()));
+        page.entries.push((seq, block.at(entry, now)));
     }
     page
 }
@@ -347,9 +364,11 @@ fn cost(batch: &[Entry]) -> u64 {
 
 /// Seconds until the last of a batch has expired, at least one, which is the server's least; `None` if one never does.
 fn ttl(batch: &[Entry]) -> Option<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let last = batch.iter().map(|entry| entry.expires_at).try_fold(0, |last, at| Some(at?.max(last)))?;
-    let seconds = Duration::from_millis(last).saturating_sub(now).as_secs().saturating_add(1);
+    let longest = batch
+        .iter()
+        .map(|entry| entry.ttl)
+        .try_fold(Duration::ZERO, |longest, ttl| Some(ttl?.max(longest)))?;
+    let seconds = longest.as_secs().saturating_add(u64::from(longest.subsec_nanos() > 0)).max(1);
     (seconds <= LONGEST_TTL).then_some(seconds)
 }
 
@@ -362,18 +381,17 @@ mod tests {
 
     #[test]
     fn a_batch_lives_as_long_as_its_last_entry() {
-        let entry = |expires_at| Entry {
+        let entry = |millis: Option<u64>| Entry {
             id: MessageId::from_u128(1),
             kind: MessageKind::Text,
             data: Bytes::new(),
-            expires_at,
+            ttl: millis.map(Duration::from_millis),
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         assert_eq!(ttl(&[entry(None)]), None);
         assert_eq!(ttl(&[entry(Some(1)), entry(None)]), None);
         assert_eq!(ttl(&[entry(Some(1)), entry(Some(0))]), Some(1));
-        let hour = ttl(&[entry(Some(now + 3_600_000)), entry(Some(1))]).unwrap();
-        assert!((3599..=3601).contains(&hour), "{hour}");
-        assert_eq!(ttl(&[entry(Some(u64::MAX))]), None);
+        assert_eq!(ttl(&[entry(Some(1000))]), Some(1));
+        assert_eq!(ttl(&[entry(Some(3_600_001)), entry(Some(1))]), Some(3601));
+        assert_eq!(ttl(&[Entry { ttl: Some(Duration::MAX), ..entry(None) }]), None);
     }
 }

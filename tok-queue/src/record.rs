@@ -1,12 +1,15 @@
 //! How a durable queue writes an [`Entry`] down: one form for all engines.
 //!
 //! ```text
-//! version u8 = 1 | kind u8 | flags u8 | id u128 | expires_at u64 | data
+//! version u8 = 1 | kind u8 | flags u8 | id u128 | time u64 | data
 //! ```
-//! Numbers are big-endian. Whether the entry expires is a flag and not a reserved time, since every `u64` is a time that
-//! an entry may have. Without the flag the eight bytes are 0.
+//! Numbers are big-endian. The time is in milliseconds. It is the deadline on the queue's clock (redb, Redis), or the TTL
+//! that began when the server took the record (NATS). Whether the entry expires is a flag and not a reserved time, since
+//! every `u64` is a time that an entry may have. Without the flag the eight bytes are 0.
 //!
 //! A change that older programs would misread gets a new version; they refuse it.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use tok_core::{MessageId, MessageKind, queue::Entry};
@@ -37,16 +40,16 @@ pub(crate) enum BadRecord {
     Field { field: &'static str, value: u8 },
 }
 
-/// The record of an entry.
+/// The record of an entry, with the time that stands for its TTL.
 ///
 /// A kind that this crate does not know yet (the enum is open) is written as binary, the one that changes no byte.
-pub(crate) fn encode(entry: &Entry) -> Vec<u8> {
+pub(crate) fn encode(entry: &Entry, time: Option<u64>) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEADER + entry.data.len());
     let kind = if entry.kind == MessageKind::Text { TEXT } else { BINARY };
-    let flags = if entry.expires_at.is_some() { EXPIRES } else { 0 };
+    let flags = if time.is_some() { EXPIRES } else { 0 };
     record.extend([VERSION, kind, flags]);
     record.extend(entry.id.as_u128().to_be_bytes());
-    record.extend(entry.expires_at.unwrap_or(0).to_be_bytes());
+    record.extend(time.unwrap_or(0).to_be_bytes());
     record.extend_from_slice(&entry.data);
     record
 }
@@ -56,7 +59,7 @@ pub(crate) fn encode(entry: &Entry) -> Vec<u8> {
 pub(crate) struct Header {
     pub(crate) id: MessageId,
     pub(crate) kind: MessageKind,
-    pub(crate) expires_at: Option<u64>,
+    pub(crate) time: Option<u64>,
 }
 
 impl Header {
@@ -78,44 +81,49 @@ impl Header {
             BINARY => MessageKind::Binary,
             value => return Err(BadRecord::Field { field: "kind", value }),
         };
-        let (mut id, mut expires_at) = ([0; 16], [0; 8]);
+        let (mut id, mut time) = ([0; 16], [0; 8]);
         id.copy_from_slice(&numbers[..16]);
-        expires_at.copy_from_slice(&numbers[16..]);
-        let expires_at = match flags {
+        time.copy_from_slice(&numbers[16..]);
+        let time = match flags {
             0 => None,
-            EXPIRES => Some(u64::from_be_bytes(expires_at)),
+            EXPIRES => Some(u64::from_be_bytes(time)),
             value => return Err(BadRecord::Field { field: "flags", value }),
         };
-        Ok(Self { id: MessageId::from_u128(u128::from_be_bytes(id)), kind, expires_at })
+        Ok(Self { id: MessageId::from_u128(u128::from_be_bytes(id)), kind, time })
     }
 }
 
-/// The entry of a record. Its data is a part of `record`, not a copy.
-pub(crate) fn decode(record: &Bytes) -> Result<Entry, BadRecord> {
-    let Header { id, kind, expires_at } = Header::of(record)?;
-    Ok(Entry { id, kind, data: record.slice(HEADER..), expires_at })
+/// The entry of a record. Its data is a part of `record`, not a copy. `left` makes of the time what is left of the TTL.
+pub(crate) fn decode(record: &Bytes, left: impl FnOnce(u64) -> Duration) -> Result<Entry, BadRecord> {
+    let Header { id, kind, time } = Header::of(record)?;
+    Ok(Entry { id, kind, data: record.slice(HEADER..), ttl: time.map(left) })
+}
+
+/// Milliseconds, of which the last may be longer than what it stands for.
+pub(crate) fn millis_up(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entry(kind: MessageKind, data: &'static [u8], expires_at: Option<u64>) -> Entry {
-        Entry {
-            id: MessageId::from_u128(0x0102 << 112 | 0x0f),
-            kind,
-            data: Bytes::from_static(data),
-            expires_at,
-        }
+    fn entry(kind: MessageKind, data: &'static [u8], ttl: Option<Duration>) -> Entry {
+        let id = MessageId::from_u128(0x0102 << 112 | 0x0f);
+        Entry { id, kind, data: Bytes::from_static(data), ttl }
+    }
+
+    fn decode(record: &Bytes) -> Result<Entry, BadRecord> {
+        super::decode(record, Duration::from_millis)
     }
 
     #[test]
     fn entries_come_back_as_they_were() {
         for kind in [MessageKind::Text, MessageKind::Binary] {
             for data in [&b""[..], b"hello", b"\xff\0\x01"] {
-                for expires_at in [None, Some(0), Some(1), Some(u64::MAX)] {
-                    let entry = entry(kind, data, expires_at);
-                    assert_eq!(decode(&Bytes::from(encode(&entry))), Ok(entry));
+                for time in [None, Some(0), Some(1), Some(u64::MAX)] {
+                    let entry = entry(kind, data, time.map(Duration::from_millis));
+                    assert_eq!(decode(&Bytes::from(encode(&entry, time))), Ok(entry));
                 }
             }
         }
@@ -124,7 +132,7 @@ mod tests {
     #[test]
     fn the_form_does_not_change() {
         // Files and servers hold it: a new form is a new version, and this test stays.
-        let record = encode(&entry(MessageKind::Binary, b"hi", Some(0x0304)));
+        let record = encode(&entry(MessageKind::Binary, b"hi", None), Some(0x0304));
         let expected = [
             &[1, 1, 1][..],
             &[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 15],
@@ -136,14 +144,14 @@ mod tests {
 
     #[test]
     fn data_is_not_copied() {
-        let record = Bytes::from(encode(&entry(MessageKind::Text, b"hello", None)));
+        let record = Bytes::from(encode(&entry(MessageKind::Text, b"hello", None), None));
         let data = decode(&record).unwrap().data;
         assert_eq!(data.as_ptr(), record[HEADER..].as_ptr());
     }
 
     #[test]
     fn what_is_no_record_is_an_error() {
-        let good = encode(&entry(MessageKind::Text, b"", None));
+        let good = encode(&entry(MessageKind::Text, b"", None), None);
         for len in 0..HEADER {
             let short = Bytes::copy_from_slice(&good[..len]);
             assert_eq!(decode(&short), Err(BadRecord::Short { bytes: len }));
@@ -161,5 +169,13 @@ mod tests {
             assert_eq!(with(1, value), Err(BadRecord::Field { field: "kind", value }));
             assert_eq!(with(2, value), Err(BadRecord::Field { field: "flags", value }));
         }
+    }
+
+    #[test]
+    fn milliseconds_are_rounded_up() {
+        for (nanos, millis) in [(0, 0), (1, 1), (1_000_000, 1), (1_000_001, 2)] {
+            assert_eq!(millis_up(Duration::from_nanos(nanos)), millis);
+        }
+        assert_eq!(millis_up(Duration::MAX), u64::MAX);
     }
 }

@@ -7,6 +7,7 @@ mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod time;
 mod writer;
 
 use std::{
@@ -19,7 +20,8 @@ use futures_channel::oneshot;
 use redb::ReadTransaction;
 use tok_core::{
     Epoch, Queue, Uid, async_trait,
-    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
+    rt::Clock,
 };
 
 pub use self::{builder::RedbQueueBuilder, error::OpenError};
@@ -28,10 +30,11 @@ use self::{
     error::{Cause, Failure, unavailable},
     inbox::{Inbox, Taken},
     store::{Opener, Options, Store},
+    time::Clocks,
     writer::{Call, Requests, Writer},
 };
 use crate::{
-    Usage,
+    Usage, record,
     sync::thread::{self, JoinHandle},
 };
 
@@ -42,6 +45,9 @@ const WAITING_BYTES: usize = 4 << 20;
 /// Threads that read, and what may wait for them.
 const READERS: usize = 2;
 const WAITING_READS: usize = 1024;
+
+/// The largest message: what redb takes for a value.
+const MAX_MESSAGE: usize = (3 << 30) - record::HEADER;
 
 /// What one transaction of a sweep removes, so that others get their turn.
 const SWEEP_AT_ONCE: usize = 256;
@@ -68,6 +74,17 @@ const SWEEP_AT_ONCE: usize = 256;
 /// Limits count [`Entry::cost`], as all queues do. A user without messages takes no room. Room that messages leave is
 /// used for new ones; the file itself shrinks when the queue is dropped, by what is free at its end, and as far as it
 /// can with [`compact`](RedbQueueBuilder::compact).
+///
+/// A message has at most 3 GiB less 27 bytes ([`Caps::max_message`]).
+///
+/// # Time
+/// While the queue lives, TTLs are measured on the monotonic clock of the hub's runtime ([`use_clock`](Queue::use_clock)),
+/// or of the machine if there is no hub. A change of the wall clock has no effect.
+///
+/// When the file is opened again the time in between counts. On Linux, if the machine has not booted since, it is measured
+/// on the clock that runs also while the machine sleeps (`CLOCK_BOOTTIME`). After a boot, and on other systems, it is the
+/// difference of the wall clock, or nothing if that has gone back. A wall clock that is wrong when the file is opened after
+/// a boot can therefore expire messages early, or keep them longer: start the process after the clock is set.
 ///
 /// # Fences
 /// The epoch of the last acknowledgement is kept beside the user's messages, and forgotten with the last of them or when
@@ -115,8 +132,8 @@ impl RedbQueue {
         RedbQueueBuilder::default()
     }
 
-    fn start(opener: Opener, limits: Limits, options: Options) -> Result<Self, Cause> {
-        let store = Arc::new(Store::open(opener, options)?);
+    fn start(opener: Opener, limits: Limits, options: Options, clocks: Clocks) -> Result<Self, Cause> {
+        let store = Arc::new(Store::open(opener, options, clocks)?);
         let writes = Arc::new(Inbox::new(WAITING_REQUESTS, WAITING_BYTES));
         let reads = Arc::new(Inbox::new(WAITING_READS, usize::MAX));
         // Dropped, it ends the threads that there are.
@@ -203,27 +220,34 @@ impl Queue for RedbQueue {
         if batch.is_empty() {
             return Ok(Stored { seqs: Vec::new() });
         }
+        let largest = batch.iter().map(|entry| entry.data.len()).max().unwrap_or(0);
+        if largest > MAX_MESSAGE {
+            return Err(QueueError::TooBig { bytes: largest, limit: MAX_MESSAGE });
+        }
         let bytes = batch.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.cost()));
-        let (uid, batch) = (uid.clone(), batch.to_vec());
+        let time = self.store.time();
+        let timed = |entry: &Entry| (entry.clone(), entry.ttl.map(|ttl| time.deadline(ttl)));
+        let (uid, batch) = (uid.clone(), batch.iter().map(timed).collect::<Vec<_>>());
         self.write(bytes, move |change| change.enqueue(&uid, &batch, admit)).await
     }
 
     async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
-        let uid = uid.clone();
-        self.read(move |txn| read::page(txn, &uid, after, limit)).await
+        let (uid, store) = (uid.clone(), Arc::clone(&self.store));
+        self.read(move |txn| read::page(txn, &uid, after, limit, store.time().now())).await
     }
 
-    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
         let uid = uid.clone();
         self.write(0, move |change| change.ack(&uid, Ack { upto, fence })).await
     }
 
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
         let uid = uid.clone();
-        self.read(move |txn| read::len(txn, &uid)).await
+        self.read(move |txn| read::size(txn, &uid)).await
     }
 
-    async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
+    async fn sweep(&self, budget: usize) -> Result<Swept, QueueError> {
+        let now = self.store.time().now();
         let mut swept = Swept::default();
         // Most sweeps find nothing, and need no transaction that writes.
         while self.read(move |txn| read::is_due(txn, now)).await? {
@@ -251,14 +275,19 @@ impl Queue for RedbQueue {
             shared: false,
             max_messages: self.limits.max_messages,
             max_bytes: self.limits.max_bytes,
+            max_message: Some(MAX_MESSAGE),
         }
+    }
+
+    fn use_clock(&self, clock: &Clock) {
+        self.store.time().provide(clock);
     }
 
     /// As provided by the trait, in one step: callers at the same time never get the same entry. What it gives is
     /// durably gone.
     async fn dequeue(&self, uid: &Uid, fence: Epoch) -> Result<Option<Entry>, QueueError> {
-        let uid = uid.clone();
-        self.write(0, move |change| change.dequeue(&uid, fence)).await
+        let (uid, now) = (uid.clone(), self.store.time().now());
+        self.write(0, move |change| change.dequeue(&uid, fence, now)).await
     }
 }
 

@@ -2,6 +2,7 @@ mod builder;
 mod keys;
 mod link;
 mod scripts;
+mod server;
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +13,10 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures_util::future::join_all;
-use redis::{Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Script};
+use redis::{Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, ProtocolVersion, Script};
 use tok_core::{
     ConfigError, Epoch, Queue, Uid, async_trait,
-    queue::{Admit, Caps, Entry, Limit, Page, QueueError, Seq, Stored, Swept},
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
 };
 
 pub use self::builder::RedisQueueBuilder;
@@ -32,6 +33,12 @@ const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Positions are numbers of Lua's, which are exact up to here.
 const MAX_SEQ: u64 = (1 << 53) - 1;
+
+/// TTLs are cut to this (142,000 years), so that Lua's numbers hold deadlines.
+const LONGEST_TTL: u64 = 1 << 52;
+
+/// The largest message: an argument of a command has 512 MiB at most, unless `proto-max-bulk-len` is set.
+const MAX_MESSAGE: usize = (512 << 20) - record::HEADER - SEQ_BYTES;
 
 /// Entries of one page, and of one round of a sweep for each hash tag: what the server does in one step is bounded.
 const MAX_PAGE: usize = 10_000;
@@ -50,8 +57,15 @@ const MAX_DUE: usize = 64;
 /// that those of lost entries are not given again, also after `FLUSHALL`: unless the clock steps back, or a user had got
 /// more than a message a millisecond.
 ///
-/// A server whose `maxmemory-policy` evicts any key is refused. When its memory is used up, `enqueue` fails with
+/// A server whose `maxmemory-policy` evicts any key is refused; so are a replica and a node of a Redis Cluster. When its memory is used up, `enqueue` fails with
 /// [`Full`](QueueError::Full), or [`Unavailable`](QueueError::Unavailable) for what was accepted before.
+///
+/// A message has at most 512 MiB less 35 bytes ([`Caps::max_message`]). A server whose `proto-max-bulk-len` is set to less
+/// ends the connection over a larger one.
+///
+/// # Time
+/// TTLs are measured on the server's clock. The clocks of nodes have no effect. If the server's clock is set forward,
+/// entries expire early by as much; if it is set back, late.
 ///
 /// # When the server is away
 /// Operations fail with [`Unavailable`](QueueError::Unavailable), at once where the server refuses, else after
@@ -66,8 +80,8 @@ const MAX_DUE: usize = 64;
 ///
 /// # Access
 /// The URL is `redis://USER:PASSWORD@HOST:PORT/DB`, or `rediss://` with the crate's feature `redis-tls`, which trusts the
-/// system's certificates. The server's ACL must allow the keys above and the commands `INFO`, `TIME`, `EVALSHA`, `SCRIPT
-/// LOAD`, and those of lists, hashes, sorted sets and expiry that the scripts call.
+/// system's certificates. The server's ACL must allow the keys above and the commands `HELLO`, `INFO`, `TIME`, `EVALSHA`, `SCRIPT
+/// LOAD`, `EXISTS`, `PERSIST`, `PEXPIRE`, and those of lists, hashes and sorted sets.
 pub struct RedisQueue {
     settings: RedisQueueBuilder,
     scripts: Scripts,
@@ -112,18 +126,23 @@ impl RedisQueue {
         self.link.run(async move |mut request| invocation.invoke_async(&mut request.redis).await).await
     }
 
-    /// Members of the indexes that are due, some of each.
-    async fn due(&self, now: u64) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
-        let last = match now.checked_add(1) {
-            Some(after) => [b"(".as_slice(), &after.to_be_bytes()].concat(),
-            None => b"+".to_vec(),
-        };
-        let mut asked = redis::pipe();
-        for shard in 0..SHARDS {
-            let key = keys::due(&self.settings.prefix, shard);
-            asked.cmd("ZRANGE").arg(key).arg("-").arg(&last).arg("BYLEX").arg("LIMIT").arg(0).arg(MAX_DUE);
-        }
-        self.link.run(async move |mut request| asked.query_async(&mut request.redis).await).await
+    /// Members of the indexes that are due by the server's clock, some of each.
+    async fn due(&self) -> Result<Vec<Vec<Vec<u8>>>, Failure> {
+        self.link
+            .run(async move |mut request| {
+                let (seconds, micros): (u64, u64) =
+                    redis::cmd("TIME").query_async(&mut request.redis).await?;
+                let now = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+                let after = [b"(".as_slice(), &now.saturating_add(1).to_be_bytes()].concat();
+                let mut asked = redis::pipe();
+                for shard in 0..SHARDS {
+                    let key = keys::due(&self.settings.prefix, shard);
+                    asked.cmd("ZRANGE").arg(key).arg("-").arg(&after).arg("BYLEX");
+                    asked.arg("LIMIT").arg(0).arg(MAX_DUE);
+                }
+                asked.query_async(&mut request.redis).await
+            })
+            .await
     }
 
     /// Removes a user's entries that are in the index as these members.
@@ -132,7 +151,7 @@ impl RedisQueue {
         let items: Vec<Vec<u8>> =
             self.invoke(&self.scripts.expire, &[&keys.list, &keys.meta, &keys.due], &args).await?;
         let Some(uid) = Uid::from_token(&keys.user) else { return Ok(Vec::new()) };
-        items.into_iter().map(|item| Ok((uid.clone(), read(item)?.1))).collect()
+        items.into_iter().map(|item| Ok((uid.clone(), read(item, |_| Duration::ZERO)?.1))).collect()
     }
 }
 
@@ -141,6 +160,10 @@ impl Queue for RedisQueue {
     async fn enqueue(&self, uid: &Uid, batch: &[Entry], admit: Admit) -> Result<Stored, QueueError> {
         if batch.is_empty() {
             return Ok(Stored { seqs: Vec::new() });
+        }
+        let largest = batch.iter().map(|entry| entry.data.len()).max().unwrap_or(0);
+        if largest > MAX_MESSAGE {
+            return Err(QueueError::TooBig { bytes: largest, limit: MAX_MESSAGE });
         }
         let keys = self.keys(uid);
         let within = admit == Admit::WithinLimits;
@@ -154,7 +177,9 @@ impl Queue for RedisQueue {
             bytes.to_string(),
             keys.user,
         ];
-        let records: Vec<_> = batch.iter().map(record::encode).collect();
+        // The script puts the deadline in the place of the TTL.
+        let ttl = |entry: &Entry| entry.ttl.map(|ttl| record::millis_up(ttl).min(LONGEST_TTL));
+        let records: Vec<_> = batch.iter().map(|entry| record::encode(entry, ttl(entry))).collect();
         let appended = self.link.run(async move |mut request| {
             args.insert(0, request.deadline.to_string());
             invocation.arg(args).arg(records);
@@ -175,33 +200,43 @@ impl Queue for RedisQueue {
             limit.messages.min(MAX_PAGE).to_string().into_bytes(),
             limit.bytes.to_string().into_bytes(),
         ];
-        let (more, items): (u8, Vec<Vec<u8>>) =
+        let (more, now, items): (u8, u64, Vec<Vec<u8>>) =
             self.invoke(&self.scripts.page, &[&self.keys(uid).list], &args).await?;
-        let entries: Result<_, Failure> = items.into_iter().map(read).collect();
+        let left = |deadline: u64| Duration::from_millis(deadline.saturating_sub(now));
+        let entries: Result<_, Failure> = items.into_iter().map(|item| read(item, left)).collect();
         Ok(Page { entries: entries?, more: more != 0 })
     }
 
-    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<(), QueueError> {
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
         let keys = self.keys(uid);
         let fence = format!("{:020}", fence.get()).into_bytes();
         let args = [position(upto), fence, keys.user.into_bytes(), memory()];
-        let passed: bool =
+        let answer: Vec<u64> =
             self.invoke(&self.scripts.ack, &[&keys.list, &keys.meta, &keys.due], &args).await?;
-        if passed { Ok(()) } else { Err(QueueError::Fenced) }
+        match *answer.as_slice() {
+            [messages, bytes] => Ok(QueueSize { messages, bytes }),
+            [current] => Err(QueueError::Fenced { current: Epoch::new(current) }),
+            _ => {
+                Err(Failure::Answer(format!("{} numbers for an acknowledgement", answer.len()).into()).into())
+            }
+        }
     }
 
-    async fn len(&self, uid: &Uid) -> Result<u64, QueueError> {
-        let mut asked = Cmd::new();
-        asked.arg("LLEN").arg(self.keys(uid).list);
-        Ok(self.link.run(async move |mut request| asked.query_async(&mut request.redis).await).await?)
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
+        let keys = self.keys(uid);
+        let mut asked = redis::pipe();
+        asked.cmd("LLEN").arg(keys.list).cmd("HGET").arg(keys.meta).arg("bytes");
+        let asked = self.link.run(async move |mut request| asked.query_async(&mut request.redis).await);
+        let (messages, bytes): (u64, Option<u64>) = asked.await?;
+        Ok(QueueSize { messages, bytes: bytes.unwrap_or(0) })
     }
 
-    async fn sweep(&self, now: u64, budget: usize) -> Result<Swept, QueueError> {
+    async fn sweep(&self, budget: usize) -> Result<Swept, QueueError> {
         let mut swept = Swept::default();
         let mut left = budget;
         let from = self.sweep_from.fetch_add(1, Ordering::Relaxed);
         loop {
-            let due = match self.due(now).await {
+            let due = match self.due().await {
                 // What was removed must be told.
                 Err(_) if !swept.expired.is_empty() => return Ok(Swept { more: true, ..swept }),
                 due => due?,
@@ -249,6 +284,7 @@ impl Queue for RedisQueue {
             shared: true,
             max_messages: self.settings.max_messages,
             max_bytes: self.settings.max_bytes,
+            max_message: Some(MAX_MESSAGE),
         }
     }
 }
@@ -272,7 +308,9 @@ fn client(url: &str) -> Result<Client, ConnectError> {
         rule: "must be redis://USER:PASSWORD@HOST:PORT/DB, or rediss:// with the feature redis-tls",
     };
     let info: ConnectionInfo = url.into_connection_info().map_err(invalid)?;
-    Ok(Client::open(info).map_err(invalid)?)
+    // The link sees the end of a connection by what the client keeps for pushed messages, which are of version 3.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Ok(Client::open(info.set_redis_settings(settings)).map_err(invalid)?)
 }
 
 fn position(seq: Seq) -> Vec<u8> {
@@ -284,12 +322,12 @@ fn memory() -> Vec<u8> {
 }
 
 /// An item of a list: a position and a record.
-fn read(item: Vec<u8>) -> Result<(Seq, Entry), Failure> {
+fn read(item: Vec<u8>, left: impl FnOnce(u64) -> Duration) -> Result<(Seq, Entry), Failure> {
     let mut item = Bytes::from(item);
     let Some(seq) = item.first_chunk::<SEQ_BYTES>().copied() else {
         return Err(Failure::Answer("an entry without a position".into()));
     };
     item.advance(SEQ_BYTES);
-    let entry = record::decode(&item).map_err(|error| Failure::Answer(error.into()))?;
+    let entry = record::decode(&item, left).map_err(|error| Failure::Answer(error.into()))?;
     Ok((Seq::new(u64::from_be_bytes(seq)), entry))
 }

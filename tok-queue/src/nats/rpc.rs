@@ -73,7 +73,7 @@ pub(super) enum Failure {
     #[error("other nodes have kept changing this user's queue")]
     Contended,
     #[error("the batch does not fit in one message of the server's")]
-    TooBig,
+    BatchTooBig,
     #[error(transparent)]
     Uid(#[from] InvalidUid),
     #[error("the server's answer cannot be understood")]

@@ -1,6 +1,9 @@
 //! The two streams: what is read from them and written to them.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use async_nats::{HeaderMap, Message};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -9,9 +12,10 @@ use serde_json::{Value, json};
 use tok_core::{Epoch, Uid, queue::Seq};
 
 use super::{
-    block::{Block, end_of},
+    block::{self, Block, end_of},
     rpc::{Failure, Rpc},
     streams::NO_STREAM,
+    time::{self, ServerClock},
 };
 
 /// What a message's headers take beside its payload, generously.
@@ -29,6 +33,15 @@ mod code {
 pub(super) struct Store {
     pub(super) rpc: Rpc,
     prefix: String,
+    clock: ServerClock,
+}
+
+/// A message of a stream.
+struct Stored {
+    seq: u64,
+    /// When the server took it, by its clock, since the Unix epoch.
+    time: Duration,
+    data: Bytes,
 }
 
 /// One user's subjects.
@@ -92,7 +105,7 @@ impl Meta {
 
 impl Store {
     pub(super) fn new(rpc: Rpc, prefix: String) -> Self {
-        Self { rpc, prefix }
+        Self { rpc, prefix, clock: ServerClock::default() }
     }
 
     pub(super) fn queue_stream(&self) -> String {
@@ -115,21 +128,21 @@ impl Store {
     pub(super) async fn last(&self, user: &User) -> Result<Option<Block>, Failure> {
         let asked = json!({ "last_by_subj": self.queue_subject(user) });
         let found = self.get(&self.queue_stream(), &asked).await?;
-        found.map(|(seq, data)| Block::decode(seq, data)).transpose()
+        found.map(|Stored { seq, time, data }| Block::decode(seq, time, data)).transpose()
     }
 
     /// The user's first block at `seq` or after it, from the stream's leader.
     pub(super) async fn first(&self, user: &User, seq: u64) -> Result<Option<Block>, Failure> {
         let asked = json!({ "seq": seq.max(1), "next_by_subj": self.queue_subject(user) });
         let found = self.get(&self.queue_stream(), &asked).await?;
-        found.map(|(seq, data)| Block::decode(seq, data)).transpose()
+        found.map(|Stored { seq, time, data }| Block::decode(seq, time, data)).transpose()
     }
 
     /// The user's fence and mark, from the stream's leader.
     pub(super) async fn meta(&self, user: &User) -> Result<Meta, Failure> {
         let asked = json!({ "last_by_subj": self.meta_subject(user) });
         let found = self.get(&self.meta_stream(), &asked).await?;
-        found.map_or(Ok(Meta::default()), |(seq, data)| Meta::decode(seq, data))
+        found.map_or(Ok(Meta::default()), |Stored { seq, data, .. }| Meta::decode(seq, data))
     }
 
     /// The user's blocks from `seq` on, from any replica, which may not have the newest yet; at least one if it has.
@@ -156,9 +169,12 @@ impl Store {
         }
         let cut = number(&end, "Nats-Num-Pending").is_some_and(|pending| pending > 0);
         let blocks = answers.into_iter().map(|message| {
-            let seq = number(&message, "Nats-Sequence")
-                .ok_or_else(|| Failure::Answer("a message without its sequence".into()))?;
-            Block::decode(seq, message.payload)
+            let seq = number(&message, "Nats-Sequence");
+            let time = header(&message, "Nats-Time-Stamp").and_then(time::parse);
+            let (Some(seq), Some(time)) = (seq, time) else {
+                return Err(Failure::Answer("a message without its sequence or time".into()));
+            };
+            Block::decode(seq, time, message.payload)
         });
         Ok(Row { blocks: blocks.collect::<Result<_, _>>()?, cut })
     }
@@ -166,9 +182,30 @@ impl Store {
     /// How many blocks the user has.
     pub(super) async fn count(&self, user: &User) -> Result<u64, Failure> {
         let subject = self.queue_subject(user);
-        let api = format!("STREAM.INFO.{}", self.queue_stream());
-        let info = self.api(&api, &json!({ "subjects_filter": subject })).await?;
+        let info = self.info(&self.queue_stream(), &json!({ "subjects_filter": subject })).await?;
         Ok(info["state"]["subjects"][&subject].as_u64().unwrap_or(0))
+    }
+
+    /// What the server says of a stream, among which is what time it is there.
+    pub(super) async fn info(&self, stream: &str, asked: &Value) -> Result<Value, Failure> {
+        let sent = Instant::now();
+        let info = self.api(&format!("STREAM.INFO.{stream}"), asked).await?;
+        self.clock.observe(time_of(&info)?, sent, Instant::now());
+        Ok(info)
+    }
+
+    /// The time on the server since the Unix epoch. It is asked for now and then.
+    pub(super) async fn now(&self) -> Result<Duration, Failure> {
+        if let Some(now) = self.clock.now() {
+            return Ok(now);
+        }
+        self.info(&self.queue_stream(), &json!({})).await?;
+        self.clock.now().ok_or(Failure::Disconnected)
+    }
+
+    /// The largest message that fits in a message of the server's, in bytes of data.
+    pub(super) fn max_message(&self) -> usize {
+        self.rpc.max_payload().saturating_sub(HEADERS + block::OVERHEAD)
     }
 
     /// Stores a block if the user's newest is still `last` (0 for none); `None` if it is not.
@@ -180,7 +217,7 @@ impl Store {
         ttl: Option<u64>,
     ) -> Result<Option<u64>, Failure> {
         if block.len() + HEADERS > self.rpc.max_payload() {
-            return Err(Failure::TooBig);
+            return Err(Failure::BatchTooBig);
         }
         self.publish(self.queue_subject(user), last, block, ttl).await
     }
@@ -206,17 +243,19 @@ impl Store {
         parse(&self.rpc.one(format!("$JS.API.{api}"), HeaderMap::new(), asked).await?)
     }
 
-    async fn get(&self, stream: &str, asked: &Value) -> Result<Option<(u64, Bytes)>, Failure> {
+    async fn get(&self, stream: &str, asked: &Value) -> Result<Option<Stored>, Failure> {
         let answer = match self.api(&format!("STREAM.MSG.GET.{stream}"), asked).await {
             Err(Failure::Refused { code: code::NO_MESSAGE, .. }) => return Ok(None),
             answer => answer?,
         };
         let message = &answer["message"];
-        let (Some(seq), Some(data)) = (message["seq"].as_u64(), message["data"].as_str()) else {
-            return Err(Failure::Answer("a message without its sequence or data".into()));
+        let time = message["time"].as_str().and_then(time::parse);
+        let (Some(seq), Some(time), Some(data)) = (message["seq"].as_u64(), time, message["data"].as_str())
+        else {
+            return Err(Failure::Answer("a message without its sequence, time or data".into()));
         };
         let data = STANDARD.decode(data).map_err(|error| Failure::Answer(error.into()))?;
-        Ok(Some((seq, data.into())))
+        Ok(Some(Stored { seq, time, data: data.into() }))
     }
 
     async fn publish(
@@ -273,8 +312,18 @@ fn parse(message: &Message) -> Result<Value, Failure> {
     })
 }
 
-fn number(message: &Message, header: &str) -> Option<u64> {
-    message.headers.as_ref()?.get(header)?.as_str().parse().ok()
+/// What time it was on the server when it gave this answer about a stream.
+pub(super) fn time_of(info: &Value) -> Result<Duration, Failure> {
+    let time = info["ts"].as_str().and_then(time::parse);
+    time.ok_or_else(|| Failure::Answer("what the server says of a stream has no time".into()))
+}
+
+fn number(message: &Message, name: &str) -> Option<u64> {
+    header(message, name)?.parse().ok()
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    Some(message.headers.as_ref()?.get(name)?.as_str())
 }
 
 #[cfg(test)]
@@ -284,7 +333,7 @@ mod tests {
     #[test]
     fn a_row_is_enough_if_it_reaches_the_newest_block_or_was_cut() {
         let row = |seqs: &[u64], cut| {
-            let block = |seq: &u64| Block { seq: *seq, before: Default::default(), entries: Vec::new() };
+            let block = |seq: &u64| Block::at_place(*seq);
             Row { blocks: seqs.iter().map(block).collect(), cut }
         };
         for (row, confirmed, last, enough) in [

@@ -1,10 +1,16 @@
 //! The streams' settings: made where they are missing, and refused where they would lose messages.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
-use super::{rpc::Failure, store::Store};
+use super::{
+    rpc::Failure,
+    store::{Store, time_of},
+};
 use crate::connect::{ConnectError, version};
 
 /// Messages with a TTL of their own, and batched reads.
@@ -22,6 +28,7 @@ pub(super) async fn open(store: &Store, replicas: usize) -> Result<(), ConnectEr
             "retention": "limits",
             "storage": "file",
             "max_age": 0,
+            "max_msg_size": -1,
             "allow_msg_ttl": true,
             "sealed": false,
             "deny_delete": false,
@@ -39,41 +46,48 @@ pub(super) async fn open(store: &Store, replicas: usize) -> Result<(), ConnectEr
     meta["max_bytes"] = json!(-1);
     meta["max_msgs_per_subject"] = json!(1);
     meta["allow_direct"] = json!(false);
-    for wanted in [queue, meta] {
-        let name = wanted["name"].as_str().unwrap_or_default();
-        let found = find_or_create(store, name, &wanted).await;
-        check(name, &wanted, &found.map_err(|failure| ConnectError::Unreachable(Box::new(failure)))?)?;
-    }
-    Ok(())
+    let unreachable = |failure| ConnectError::Unreachable(Box::new(failure));
+    // No order is asked of its sequences, but those of a new stream must not be taken for those of a lost one.
+    let any = RandomState::new().hash_one(()) >> 12;
+    let found = find_or_create(store, &meta, any).await.map_err(unreachable)?;
+    check(&meta, &found)?;
+    // Positions rise also where the server has forgotten which it gave last.
+    let first = micros_since_2026(time_of(&found).map_err(unreachable)?);
+    check(&queue, &find_or_create(store, &queue, first).await.map_err(unreachable)?)
 }
 
-async fn find_or_create(store: &Store, name: &str, wanted: &Value) -> Result<Value, Failure> {
+fn name(wanted: &Value) -> &str {
+    wanted["name"].as_str().unwrap_or_default()
+}
+
+/// What the server says of a stream, which is made with this first sequence if it is not there.
+async fn find_or_create(store: &Store, wanted: &Value, first: u64) -> Result<Value, Failure> {
     let refused = |result: &Result<Value, Failure>, wanted: u64| matches!(result, Err(Failure::Refused { code, .. }) if *code == wanted);
-    let info = async || store.api(&format!("STREAM.INFO.{name}"), &json!({})).await;
+    let info = async || store.info(name(wanted), &json!({})).await;
     let mut found = info().await;
     if refused(&found, NO_STREAM) {
         let mut new = wanted.clone();
-        // Positions rise also where the server has forgotten what it gave last.
-        new["first_seq"] = json!(micros_since_2026().max(1));
-        found = store.api(&format!("STREAM.CREATE.{name}"), &new).await;
+        new["first_seq"] = json!(first.max(1));
+        found = store.api(&format!("STREAM.CREATE.{}", name(wanted)), &new).await;
     }
     if refused(&found, NAME_IN_USE) {
         // Another node was first.
         found = info().await;
     }
-    found.map(|mut answer| answer["config"].take())
+    found
 }
 
-/// The clock. A position is some thousand times as much, which leaves room for a century.
-fn micros_since_2026() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(1_767_225_600));
-    u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(0)
+/// The server's clock, of which the first position is made: not this node's, which may be wrong. A position is some
+/// thousand times as much, which leaves room for a century.
+fn micros_since_2026(now: Duration) -> u64 {
+    u64::try_from(now.saturating_sub(Duration::from_secs(1_767_225_600)).as_micros()).unwrap_or(0)
 }
 
 /// What the stream is beside what it must be. An older server leaves out what it does not know.
-fn check(name: &str, wanted: &Value, found: &Value) -> Result<(), ConnectError> {
+fn check(wanted: &Value, found: &Value) -> Result<(), ConnectError> {
+    let name = name(wanted);
     for (setting, wanted) in wanted.as_object().into_iter().flatten() {
-        let found = &found[setting];
+        let found = &found["config"][setting];
         let fits = match setting.as_str() {
             "num_replicas" => found.as_u64() >= wanted.as_u64(),
             // What is off or 0 can be left out.
@@ -117,10 +131,17 @@ mod tests {
     }
 
     #[test]
+    fn first_positions_are_of_the_servers_clock() {
+        for (seconds, expected) in [(0, 0), (1_767_225_600, 0), (1_767_225_601, 1_000_000)] {
+            assert_eq!(micros_since_2026(Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
     fn what_a_stream_must_be_is_compared() {
         let wanted = json!({ "storage": "file", "max_age": 0, "sealed": false, "allow_msg_ttl": true, "num_replicas": 1 });
         let good = json!({ "storage": "file", "allow_msg_ttl": true, "num_replicas": 3, "more": 1 });
-        check("s", &wanted, &good).unwrap();
+        check(&wanted, &json!({ "config": good })).unwrap();
         for (setting, value) in [
             ("storage", json!("memory")),
             ("max_age", json!(1)),
@@ -131,7 +152,7 @@ mod tests {
         ] {
             let mut bad = good.clone();
             bad[setting] = value;
-            let error = check("s", &wanted, &bad).unwrap_err().to_string();
+            let error = check(&wanted, &json!({ "config": bad })).unwrap_err().to_string();
             assert!(error.contains(setting), "{error}");
         }
     }

@@ -6,6 +6,7 @@ use super::{
     OpenError, RedbQueue,
     change::Limits,
     store::{Opener, Options, open_file},
+    time,
 };
 
 /// Limits of a [`RedbQueue`], and how it treats its file. What passes a limit is refused with
@@ -116,7 +117,7 @@ impl RedbQueueBuilder {
             move |builder, create| open_file(&path, builder, create)
         });
         let (limits, options) = self.check()?;
-        RedbQueue::start(opener, limits, options).map_err(|cause| cause.at(path))
+        RedbQueue::start(opener, limits, options, time::clocks()).map_err(|cause| cause.at(path))
     }
 
     pub(super) fn check(self) -> Result<(Limits, Options), ConfigError> {

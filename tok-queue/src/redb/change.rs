@@ -3,15 +3,18 @@
 //! Each operation reads and checks all it needs before it writes: one that finds the user's rows damaged, or the user's
 //! queue full, has changed nothing, and the transaction goes on with the next.
 
+use std::time::Duration;
+
 use redb::{ReadableTable, WriteTransaction};
 use tok_core::{
     Epoch, Uid,
-    queue::{Admit, Entry, QueueError, Seq, Stored, Swept},
+    queue::{Admit, Entry, QueueError, QueueSize, Seq, Stored, Swept},
 };
 
 use super::{
     error::Failure,
     schema::{Head, Keys, Tables, Total, due_key, seq_of, seq_of_due},
+    time::{Mark, millis},
 };
 use crate::record::{self, Header};
 
@@ -25,6 +28,9 @@ pub(super) struct Limits {
 
 /// The outer error ends the transaction, the inner one is the caller's.
 pub(super) type Done<T> = Result<Result<T, QueueError>, Failure>;
+
+/// An entry and its deadline, in milliseconds of the file's time.
+pub(super) type Timed = (Entry, Option<u64>);
 
 /// An acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,15 +64,16 @@ impl<'txn> Change<'txn> {
     }
 
     /// Ends the work, before the commit.
-    pub(super) fn finish(mut self) -> Result<Changed, Failure> {
+    pub(super) fn finish(mut self, mark: Mark) -> Result<Changed, Failure> {
         if self.durable || !self.acked.is_empty() {
             self.total.write(&mut self.tables.meta)?;
+            mark.write(&mut self.tables.meta)?;
         }
         Ok(Changed { acked: self.acked, durable: self.durable })
     }
 
     /// Appends a batch, which is not empty.
-    pub(super) fn enqueue(&mut self, uid: &Uid, batch: &[Entry], admit: Admit) -> Done<Stored> {
+    pub(super) fn enqueue(&mut self, uid: &Uid, batch: &[Timed], admit: Admit) -> Done<Stored> {
         let keys = match (uid.check(), Keys::of(uid)) {
             (Ok(()), Some(keys)) => keys,
             (Err(invalid), _) => return Ok(Err(QueueError::Unavailable(Box::new(invalid)))),
@@ -88,10 +95,10 @@ impl<'txn> Change<'txn> {
 
         self.durable = true;
         let seqs = self.total.last_seq + 1..=last_seq;
-        for (seq, entry) in seqs.clone().zip(batch) {
-            self.tables.log.insert(keys.at(seq).as_slice(), record::encode(entry).as_slice())?;
-            if let Some(at) = entry.expires_at {
-                self.tables.due.insert(due_key(at, seq), uid.as_str().as_bytes())?;
+        for (seq, (entry, deadline)) in seqs.clone().zip(batch) {
+            self.tables.log.insert(keys.at(seq).as_slice(), record::encode(entry, *deadline).as_slice())?;
+            if let Some(at) = deadline {
+                self.tables.due.insert(due_key(*at, seq), uid.as_str().as_bytes())?;
             }
         }
         head.messages += messages;
@@ -104,13 +111,15 @@ impl<'txn> Change<'txn> {
         Ok(Ok(Stored { seqs: seqs.map(Seq::new).collect() }))
     }
 
-    /// Removes entries up to and including `upto`.
-    pub(super) fn ack(&mut self, uid: &Uid, ack: Ack) -> Done<()> {
-        let Some(keys) = Keys::of(uid) else { return Ok(Ok(())) };
-        let Some(mut head) = Head::read(&self.tables.log, &keys)? else { return Ok(Ok(())) };
+    /// Removes entries up to and including `upto`. Returns what remains.
+    pub(super) fn ack(&mut self, uid: &Uid, ack: Ack) -> Done<QueueSize> {
+        let Some(keys) = Keys::of(uid) else { return Ok(Ok(QueueSize::default())) };
+        let Some(mut head) = Head::read(&self.tables.log, &keys)? else {
+            return Ok(Ok(QueueSize::default()));
+        };
         let fence = if head.opening == self.opening { head.fence } else { Epoch::default() };
         if ack.fence < fence {
-            return Ok(Err(QueueError::Fenced));
+            return Ok(Err(QueueError::Fenced { current: fence }));
         }
         // What comes later is not acknowledged by this, should it be done again.
         let upto = ack.upto.min(Seq::new(self.total.last_seq));
@@ -120,34 +129,34 @@ impl<'txn> Change<'txn> {
             for row in self.tables.log.range(first.as_slice()..=last.as_slice())? {
                 let (key, record) = row?;
                 let header = Header::of(record.value())?;
-                gone.push((seq_of(key.value())?, header.expires_at));
+                gone.push((seq_of(key.value())?, header.time));
                 bytes += record_cost(record.value());
             }
         }
         if gone.is_empty() && ack.fence == fence {
-            return Ok(Ok(()));
+            return Ok(Ok(head.size()));
         }
         let messages = gone.len() as u64;
         head = Head { fence: ack.fence, opening: self.opening, ..head };
         self.count_out(&mut head, messages, bytes)?;
 
         self.acked.push((uid.clone(), Ack { upto, fence: ack.fence }));
-        for (seq, expires_at) in gone {
-            if let Some(at) = expires_at {
+        for (seq, deadline) in gone {
+            if let Some(at) = deadline {
                 self.tables.due.remove(due_key(at, seq))?;
             }
             self.tables.log.remove(keys.at(seq).as_slice())?;
         }
         self.put(&keys, head)?;
-        Ok(Ok(()))
+        Ok(Ok(head.size()))
     }
 
     /// Takes the oldest entry out.
-    pub(super) fn dequeue(&mut self, uid: &Uid, fence: Epoch) -> Done<Option<Entry>> {
+    pub(super) fn dequeue(&mut self, uid: &Uid, fence: Epoch, now: Duration) -> Done<Option<Entry>> {
         let Some(keys) = Keys::of(uid) else { return Ok(Ok(None)) };
         let (first, last) = (keys.at(1), keys.at(u64::MAX));
         let oldest = match self.tables.log.range(first.as_slice()..=last.as_slice())?.next().transpose()? {
-            Some((key, record)) => (Seq::new(seq_of(key.value())?), super::read::entry(record.value())?),
+            Some((key, record)) => (Seq::new(seq_of(key.value())?), super::read::entry(record.value(), now)?),
             None => return Ok(Ok(None)),
         };
         let (seq, entry) = oldest;
@@ -159,11 +168,11 @@ impl<'txn> Change<'txn> {
         Ok(Ok(Some(entry)))
     }
 
-    /// Removes at most `budget` entries that expired at or before `now`.
-    pub(super) fn sweep(&mut self, now: u64, budget: usize) -> Done<Swept> {
+    /// Removes at most `budget` entries that have expired.
+    pub(super) fn sweep(&mut self, now: Duration, budget: usize) -> Done<Swept> {
         let mut swept = Swept::default();
         let mut due = Vec::new();
-        for row in self.tables.due.range(..=due_key(now, u64::MAX))? {
+        for row in self.tables.due.range(..=due_key(millis(now), u64::MAX))? {
             let (key, uid) = row?;
             if due.len() == budget {
                 swept.more = true;
@@ -174,7 +183,7 @@ impl<'txn> Change<'txn> {
             due.push((key.value(), Uid::from(uid)));
         }
         for (key, uid) in due {
-            match self.remove(key, &uid) {
+            match self.remove(key, &uid, now) {
                 Ok(entry) => swept.expired.push((uid, entry)),
                 // What is removed must be told of; the next sweep starts with this one, and fails.
                 Err(failure) if failure.is_of_one_user() && !swept.expired.is_empty() => {
@@ -188,13 +197,13 @@ impl<'txn> Change<'txn> {
     }
 
     /// Removes one entry that is due.
-    fn remove(&mut self, due: u128, uid: &Uid) -> Result<Entry, Failure> {
+    fn remove(&mut self, due: u128, uid: &Uid, now: Duration) -> Result<Entry, Failure> {
         const LOST: Failure = Failure::Row("due", "a message that is not in the log");
 
         let keys = Keys::of(uid).ok_or(LOST)?;
         let key = keys.at(seq_of_due(due));
         let entry = match self.tables.log.get(key.as_slice())? {
-            Some(record) => super::read::entry(record.value())?,
+            Some(record) => super::read::entry(record.value(), now)?,
             None => return Err(LOST),
         };
         let mut head = Head::read(&self.tables.log, &keys)?.ok_or(LOST)?;
@@ -234,8 +243,8 @@ impl<'txn> Change<'txn> {
     }
 }
 
-fn cost(batch: &[Entry]) -> u64 {
-    batch.iter().map(|entry| entry.cost() as u64).sum()
+fn cost(batch: &[Timed]) -> u64 {
+    batch.iter().map(|(entry, _)| entry.cost() as u64).sum()
 }
 
 /// What the entry of a record costs.

@@ -1,23 +1,32 @@
 //! What read transactions answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction};
 use tok_core::{
     Uid,
-    queue::{Entry, Limit, Page, Seq},
+    queue::{Entry, Limit, Page, QueueSize, Seq},
 };
 
 use super::{
     change::record_cost,
     error::Failure,
     schema::{DUE, Head, Keys, LOG, META, Total, due_key, seq_of},
+    time::{left, millis},
 };
 use crate::{memory::Usage, record};
 
 type Log = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-/// Entries after `after`, within `limit` but at least one.
-pub(super) fn page(txn: &ReadTransaction, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, Failure> {
+/// Entries after `after`, within `limit` but at least one. `now` is the time in the file.
+pub(super) fn page(
+    txn: &ReadTransaction,
+    uid: &Uid,
+    after: Seq,
+    limit: Limit,
+    now: Duration,
+) -> Result<Page, Failure> {
     let mut page = Page::default();
     let (Some(keys), Some(first)) = (Keys::of(uid), after.get().checked_add(1)) else { return Ok(page) };
     let log: Log = txn.open_table(LOG)?;
@@ -32,27 +41,27 @@ pub(super) fn page(txn: &ReadTransaction, uid: &Uid, after: Seq, limit: Limit) -
             break;
         }
         room = left.unwrap_or(0);
-        page.entries.push((Seq::new(seq_of(key.value())?), entry(record.value())?));
+        page.entries.push((Seq::new(seq_of(key.value())?), entry(record.value(), now)?));
     }
     Ok(page)
 }
 
 /// The entry of a record, copied out of the file's page.
-pub(super) fn entry(record: &[u8]) -> Result<Entry, Failure> {
-    Ok(record::decode(&Bytes::copy_from_slice(record))?)
+pub(super) fn entry(record: &[u8], now: Duration) -> Result<Entry, Failure> {
+    Ok(record::decode(&Bytes::copy_from_slice(record), |deadline| left(deadline, now))?)
 }
 
-/// How many entries the user has.
-pub(super) fn len(txn: &ReadTransaction, uid: &Uid) -> Result<u64, Failure> {
-    let Some(keys) = Keys::of(uid) else { return Ok(0) };
+/// What the user's entries amount to.
+pub(super) fn size(txn: &ReadTransaction, uid: &Uid) -> Result<QueueSize, Failure> {
+    let Some(keys) = Keys::of(uid) else { return Ok(QueueSize::default()) };
     let log: Log = txn.open_table(LOG)?;
-    Ok(Head::read(&log, &keys)?.map_or(0, |head| head.messages))
+    Ok(Head::read(&log, &keys)?.unwrap_or_default().size())
 }
 
-/// Whether an entry expired at or before `now`.
-pub(super) fn is_due(txn: &ReadTransaction, now: u64) -> Result<bool, Failure> {
+/// Returns true if an entry has expired.
+pub(super) fn is_due(txn: &ReadTransaction, now: Duration) -> Result<bool, Failure> {
     let due = txn.open_table(DUE)?;
-    Ok(due.range(..=due_key(now, u64::MAX))?.next().transpose()?.is_some())
+    Ok(due.range(..=due_key(millis(now), u64::MAX))?.next().transpose()?.is_some())
 }
 
 pub(super) fn usage(txn: &ReadTransaction) -> Result<Usage, Failure> {

@@ -2,16 +2,16 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `tok-queue` | name | number: see [`Total`] and [`Meta`] |
+//! | `tok-queue` | name | number: see [`Total`], [`Meta`] and [`Mark`](super::time::Mark) |
 //! | `log` | length of the uid `u8`, uid, seq `u64` | [the record](crate::record) of a message; at seq 0 the user's [`Head`] |
-//! | `due` | time `u64`, seq `u64` | the uid of the message at seq, which expires then |
+//! | `due` | deadline `u64`, seq `u64` | the uid of the message at seq, which expires then |
 //!
 //! Numbers in keys and heads are big-endian. A user's head and messages lie side by side, so that storing a message
 //! changes one leaf of `log` and not two of different tables. A user without messages has no head: positions are
 //! counted for all users together, so none has to be remembered for its positions never to come again.
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
-use tok_core::{Epoch, Uid};
+use tok_core::{Epoch, Uid, queue::QueueSize};
 
 use super::error::Failure;
 
@@ -133,6 +133,10 @@ impl Head {
     ) -> Result<Option<Self>, Failure> {
         let key = keys.head();
         log.get(key.as_slice())?.map(|value| Self::decode(value.value())).transpose()
+    }
+
+    pub(super) fn size(self) -> QueueSize {
+        QueueSize { messages: self.messages, bytes: self.bytes }
     }
 
     pub(super) fn encode(self) -> [u8; 32] {

@@ -20,6 +20,7 @@ use redb::{
 use super::{
     error::{Cause, Failure},
     schema::{META, Meta, SCHEMA, Tables},
+    time::{Clocks, FileTime, Mark},
 };
 
 /// Opens the storage; the flag says whether to make it if there is none.
@@ -40,12 +41,13 @@ pub(super) struct Store {
     options: Options,
     /// How often the file has been opened by a queue, this one included.
     opening: u64,
+    time: FileTime,
     db: RwLock<Option<Database>>,
 }
 
 impl Store {
-    pub(super) fn open(opener: Opener, options: Options) -> Result<Self, Cause> {
-        let (db, opening) = guarded(|| {
+    pub(super) fn open(opener: Opener, options: Options, clocks: Clocks) -> Result<Self, Cause> {
+        let (db, opening, time) = guarded(|| {
             let mut builder = builder(options);
             builder.set_check_integrity_on_open(options.verify);
             let mut db = opener(&builder, true)?;
@@ -53,10 +55,10 @@ impl Store {
             if options.compact {
                 db.compact().map_err(|error| Cause::from(Failure::Storage(error.into())))?;
             }
-            let opening = begin_opening(&db)?;
-            Ok((db, opening))
+            let (opening, time) = begin_opening(&db, clocks)?;
+            Ok((db, opening, time))
         })?;
-        Ok(Self { opener, options, opening, db: RwLock::new(Some(db)) })
+        Ok(Self { opener, options, opening, time, db: RwLock::new(Some(db)) })
     }
 
     /// Closes the file, which releases its lock, and opens it again, which repairs what a failure left. Reads under
@@ -81,6 +83,17 @@ impl Store {
 
     pub(super) fn opening(&self) -> u64 {
         self.opening
+    }
+
+    pub(super) fn time(&self) -> &FileTime {
+        &self.time
+    }
+
+    /// Notes in the file what time it is there.
+    pub(super) fn save_time(&self) -> Result<(), Failure> {
+        let txn = self.begin_write()?;
+        self.time.mark().write(&mut txn.open_table(META)?)?;
+        Ok(txn.commit()?)
     }
 
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, Failure> {
@@ -192,16 +205,18 @@ fn check(txn: &ReadTransaction, may_be_empty: bool) -> Result<(), Cause> {
 }
 
 /// Counts an opening, and sets up a new file. What cannot be written fails here and not at the first message.
-fn begin_opening(db: &Database) -> Result<u64, Failure> {
+fn begin_opening(db: &Database, clocks: Clocks) -> Result<(u64, FileTime), Failure> {
     let txn = db.begin_write()?;
-    let opening = {
+    let opened = {
         let mut tables = Tables::open(&txn)?;
         let before = tables.meta.get(Meta::OPENING)?.map_or(0, |number| number.value());
         let opening = before.wrapping_add(1);
         tables.meta.insert(Meta::SCHEMA, SCHEMA)?;
         tables.meta.insert(Meta::OPENING, opening)?;
-        opening
+        let time = FileTime::after(Mark::read(&tables.meta)?, clocks);
+        time.mark().write(&mut tables.meta)?;
+        (opening, time)
     };
     txn.commit()?;
-    Ok(opening)
+    Ok(opened)
 }

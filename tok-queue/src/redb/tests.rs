@@ -9,6 +9,7 @@ mod failing_disk;
 mod interleavings;
 mod model;
 mod power_cut;
+mod time;
 mod user;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -135,6 +135,8 @@ impl Writer {
         if !self.lazy.acks.is_empty() {
             let _ = self.begin();
         }
+        // The next opening counts from here, and not from the last message.
+        let _ = self.store.save_time();
         self.store.close();
     }
 
@@ -168,7 +170,7 @@ impl Writer {
         for request in &mut *group {
             request.apply(&mut change)?;
         }
-        let Changed { acked, durable } = change.finish()?;
+        let Changed { acked, durable } = change.finish(self.store.time().mark())?;
 
         let sync = durable || group.is_empty() || self.lazy.commits >= LAZY_COMMITS;
         if !sync && acked.is_empty() {
@@ -205,7 +207,7 @@ impl Writer {
                     _ => {}
                 }
             }
-            change.finish()?;
+            change.finish(self.store.time().mark())?;
             txn.commit()?;
             self.lazy = Lazy::default();
         }

@@ -1,7 +1,6 @@
 -- KEYS: list, meta, due. ARGV: deadline (µs), limit of messages, limit of bytes, bytes of the batch, user, records...
 local FIRST = 6
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = clock()
 if now > tonumber(ARGV[1]) then
     return redis.error_reply('LATE the request came after the sender had given up')
 end
@@ -14,7 +13,7 @@ if had + added > tonumber(ARGV[2]) or bytes + ARGV[4] > tonumber(ARGV[3]) then r
 local first = math.max(last + 1, math.floor(now / 1000) - 1767225600000, 1)
 local items, due = {}, {}
 for index = 0, added - 1 do
-    local item = struct.pack('>I8', first + index) .. ARGV[FIRST + index]
+    local item = item_of(first + index, ARGV[FIRST + index], now)
     items[#items + 1] = item
     local member = due_of(item, ARGV[5])
     if member then due[#due + 1], due[#due + 2] = 0, member end

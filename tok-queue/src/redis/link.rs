@@ -1,8 +1,12 @@
 //! The connection: made when it is needed, replaced when it fails, shared by all operations.
 
 use std::{
+    convert::Infallible,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,15 +15,14 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError, ServerErrorKind, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, PushInfo, RedisError, ServerErrorKind,
+    aio::MultiplexedConnection,
 };
 use tok_core::{error::BoxError, queue::QueueError};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::connect::{ConnectError, version};
-
-/// Streams, and scripts with flags, which say that they free memory.
-const OLDEST: ((u64, u64), &str) = ((7, 0), "7.0");
+use super::server;
+use crate::connect::ConnectError;
 
 /// A connection that operations at the same time share: the client sends them in one pipeline. The client's own
 /// `ConnectionManager` is not used: it keeps a connection on which answers time out, waits for a server that is down
@@ -35,14 +38,20 @@ pub(super) struct Link {
 /// The connection or the way to it, which whoever needs it takes part in.
 struct Attempt {
     number: u64,
-    connecting: Shared<BoxFuture<'static, Result<Connection, Arc<ConnectError>>>>,
+    connecting: Connecting,
 }
+
+type Connecting = Shared<BoxFuture<'static, Result<Connection, Arc<ConnectError>>>>;
 
 #[derive(Clone)]
 struct Connection {
     redis: MultiplexedConnection,
+    /// Gone when the connection has ended.
+    open: Weak<()>,
     /// The server's clock, in microseconds since the Unix epoch, and when that was.
     clock: (u64, Instant),
+    /// Operations that were answered.
+    answered: Arc<AtomicU64>,
 }
 
 /// What an operation runs with.
@@ -111,32 +120,44 @@ impl Link {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let started = Instant::now();
-        let mut used = None;
+        let since = Instant::now();
+        let mut begun = false;
         let running = async {
             // It is never closed.
             let Ok(_permit) = self.in_flight.acquire().await else { return Err(self.busy()) };
-            let (number, connecting) = {
-                let current = self.current();
-                (current.number, current.connecting.clone())
-            };
-            used = Some(number);
-            let Connection { redis, clock: (server, at) } = connecting.await.map_err(Failure::Connect)?;
-            // From when the server's clock was read, which is before the operation began unless it had to connect.
-            let since = started.saturating_duration_since(at).saturating_add(self.timeout);
-            let left = since.saturating_sub(at.saturating_duration_since(started));
-            let deadline = server.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
-            Ok(operation(Request { redis, deadline }).await?)
+            begun = true;
+            self.perform(since, operation).await
         };
         let result = tokio::time::timeout(self.timeout, running).await;
-        let result = match (result, used) {
-            (Ok(result), _) => result,
-            (Err(_), Some(_)) => Err(Failure::Silent(self.timeout)),
-            (Err(_), None) => Err(self.busy()),
+        match result {
+            Ok(result) => result,
+            Err(_) if begun => Err(Failure::Silent(self.timeout)),
+            Err(_) => Err(self.busy()),
+        }
+    }
+
+    /// Runs an operation that its caller may drop.
+    async fn perform<T, F>(&self, since: Instant, operation: impl FnOnce(Request) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let (number, connecting) = self.usable();
+        let mut waiting = Waiting { link: self, number, since, answered: None, ended: false };
+        let result = match connecting.await {
+            Err(error) => Err(Failure::Connect(error)),
+            Ok(Connection { redis, clock: (server, at), answered, .. }) => {
+                waiting.answered = Some((answered.load(Ordering::Relaxed), Arc::clone(&answered)));
+                // From when the server's clock was read, which is before the operation began unless it had to connect.
+                let left = since.saturating_duration_since(at).saturating_add(self.timeout);
+                let left = left.saturating_sub(at.saturating_duration_since(since));
+                let deadline = server.saturating_add(u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
+                let result = operation(Request { redis, deadline }).await;
+                answered.fetch_add(1, Ordering::Relaxed);
+                result.map_err(Failure::Redis)
+            }
         };
-        if let (Err(failure), Some(number)) = (&result, used)
-            && ends_connection(failure)
-        {
+        waiting.ended = true;
+        if result.as_ref().is_err_and(ends_connection) {
             self.replace(number);
         }
         result
@@ -151,13 +172,27 @@ impl Link {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The connection, or a new one if it has ended: what would be sent on it could only fail.
+    fn usable(&self) -> (u64, Connecting) {
+        let mut current = self.current();
+        let made = current.connecting.peek().and_then(|made| made.as_ref().ok());
+        if made.is_some_and(|connection| connection.open.strong_count() == 0) {
+            self.renew(&mut current);
+        }
+        (current.number, current.connecting.clone())
+    }
+
     /// Puts a new attempt in the place of this one, unless another operation has done so already.
     fn replace(&self, number: u64) {
         let mut current = self.current();
         if current.number == number {
-            *current =
-                Attempt { number: number + 1, connecting: connecting(self.client.clone(), self.timeout) };
+            self.renew(&mut current);
         }
+    }
+
+    fn renew(&self, current: &mut Attempt) {
+        let connecting = connecting(self.client.clone(), self.timeout);
+        *current = Attempt { number: current.number + 1, connecting };
     }
 }
 
@@ -165,6 +200,27 @@ impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The client's own text would name the server with its user.
         f.debug_struct("Link").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// An operation under way. Whoever gives up on it drops it: a connection on which nothing was answered for half of the
+/// timeout is replaced then.
+struct Waiting<'a> {
+    link: &'a Link,
+    number: u64,
+    since: Instant,
+    /// How many operations had been answered when this one was sent.
+    answered: Option<(u64, Arc<AtomicU64>)>,
+    ended: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let progress = |(before, now): &(u64, Arc<AtomicU64>)| now.load(Ordering::Relaxed) != *before;
+        let is_alive = self.answered.as_ref().is_some_and(progress);
+        if !self.ended && !is_alive && self.since.elapsed() >= self.link.timeout / 2 {
+            self.link.replace(self.number);
+        }
     }
 }
 
@@ -184,10 +240,7 @@ fn ends_connection(failure: &Failure) -> bool {
     }
 }
 
-fn connecting(
-    client: Client,
-    timeout: Duration,
-) -> Shared<BoxFuture<'static, Result<Connection, Arc<ConnectError>>>> {
+fn connecting(client: Client, timeout: Duration) -> Connecting {
     let attempt = async move {
         let unreachable = |error: BoxError| ConnectError::Unreachable(error);
         tokio::time::timeout(timeout, connect(&client))
@@ -199,79 +252,58 @@ fn connecting(
 
 async fn connect(client: &Client) -> Result<Connection, ConnectError> {
     let unreachable = |error: RedisError| ConnectError::Unreachable(Box::new(error));
-    // Each operation has a timeout of its own, which covers both.
+    let token = Arc::new(());
+    let open = Arc::downgrade(&token);
+    // Each operation has a timeout of its own, which covers both. The client holds the function for as long as the
+    // connection lasts; nothing is pushed on it.
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let config = config.set_push_sender(move |_: PushInfo| {
+        let _token = &token;
+        Ok::<_, Infallible>(())
+    });
     let redis = client.get_multiplexed_async_connection_with_config(&config).await;
     let mut redis = redis.map_err(unreachable)?;
     let mut asked = redis::pipe();
-    asked.cmd("INFO").arg("server").cmd("INFO").arg("memory").cmd("TIME");
-    let (server, memory, time): (String, String, (u64, u64)) =
+    for section in server::SECTIONS {
+        asked.cmd("INFO").arg(section);
+    }
+    asked.cmd("TIME");
+    let (server, memory, replication, cluster, time): (String, String, String, String, (u64, u64)) =
         asked.query_async(&mut redis).await.map_err(unreachable)?;
     let now = Instant::now();
-    check_version(info(&server, "redis_version"))?;
-    check_eviction(info(&memory, "maxmemory"), info(&memory, "maxmemory_policy"))?;
-    Ok(Connection { redis, clock: (time.0.saturating_mul(1_000_000).saturating_add(time.1), now) })
-}
-
-/// A field of what `INFO` answers.
-fn info<'a>(text: &'a str, field: &str) -> &'a str {
-    let mut values = text.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| *name == field);
-    values.next().map_or("", |(_, value)| value.trim())
-}
-
-fn check_version(found: &str) -> Result<(), ConnectError> {
-    let (oldest, needed) = OLDEST;
-    if version(found).is_some_and(|version| version >= oldest) {
-        return Ok(());
-    }
-    let found = if found.is_empty() { "unknown".to_owned() } else { found.to_owned() };
-    Err(ConnectError::TooOld { found, needed })
-}
-
-/// A server that throws away any key when memory is short would lose messages without a word.
-fn check_eviction(max_memory: &str, policy: &str) -> Result<(), ConnectError> {
-    if max_memory == "0" || !policy.starts_with("allkeys") {
-        return Ok(());
-    }
-    Err(ConnectError::Unsuitable {
-        setting: "maxmemory-policy".to_owned(),
-        found: policy.to_owned(),
-        rule: "must be noeviction, or messages are lost when memory is short".to_owned(),
-    })
+    server::check([&server, &memory, &replication, &cluster])?;
+    let clock = (time.0.saturating_mul(1_000_000).saturating_add(time.1), now);
+    Ok(Connection { redis, open, clock, answered: Arc::default() })
 }
 
 #[cfg(test)]
 mod tests {
+    use brokers::{Proxy, RedisServer};
+
     use super::*;
 
-    #[test]
-    fn a_server_that_is_too_old_is_refused() {
-        for (found, ok) in
-            [("6.2.14", false), ("7.0.0", true), ("7.0.15", true), ("10.0.1", true), ("", false)]
-        {
-            assert_eq!(check_version(found).is_ok(), ok, "{found}");
-        }
-        let error = check_version("6.2.14").unwrap_err().to_string();
-        assert_eq!(error, "the server is version 6.2.14, but 7.0 or later is needed");
-    }
-
-    #[test]
-    fn info_is_read() {
-        let text = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\n";
-        assert_eq!(info(text, "redis_version"), "7.2.4");
-        assert_eq!(info(text, "version"), "");
-    }
-
-    #[test]
-    fn a_server_that_evicts_is_refused() {
-        for (max_memory, policy, ok) in [
-            ("0", "allkeys-lru", true),
-            ("1000", "noeviction", true),
-            ("1000", "volatile-lru", true),
-            ("1000", "allkeys-lru", false),
-            ("1000", "allkeys-random", false),
-        ] {
-            assert_eq!(check_eviction(max_memory, policy).is_ok(), ok, "{max_memory} {policy}");
-        }
+    /// A server that was restarted while nothing was asked of it costs no operation.
+    #[tokio::test]
+    async fn a_connection_that_has_ended_is_not_used() {
+        let server = RedisServer::start().unwrap();
+        let proxy = Proxy::start(server.addr()).unwrap();
+        let client = crate::redis::client(&format!("redis://{}", proxy.addr())).unwrap();
+        let link = Link::open(client, Duration::from_secs(60), 10).await.unwrap();
+        let ping =
+            || link.run(async move |mut request| redis::cmd("PING").query_async(&mut request.redis).await);
+        let pong: String = ping().await.unwrap();
+        assert_eq!(pong, "PONG");
+        let connecting = link.current().connecting.clone();
+        proxy.cut();
+        proxy.heal();
+        let open = connecting.await.map(|connection| connection.open).unwrap();
+        let ended = async {
+            while open.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await; // sleep: between two looks
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the client sees the end");
+        let pong: Result<String, _> = ping().await;
+        assert!(pong.is_ok(), "{pong:?}");
     }
 }

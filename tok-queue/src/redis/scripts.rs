@@ -5,7 +5,7 @@ use tok_core::queue::Entry;
 
 use crate::record;
 
-/// Where a record says whether it expires (0 if not), and when.
+/// Where a record says whether it expires (0 if not), and its time.
 const FLAGS_AT: usize = 2;
 const TIME_AT: usize = record::HEADER - 8;
 
@@ -50,13 +50,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scripts_know_where_records_say_when_they_expire() {
-        for expires_at in [None, Some(0x0102_0304_0506_0708)] {
+    fn the_scripts_know_where_records_have_their_time() {
+        for time in [None, Some(0x0102_0304_0506_0708)] {
             let id = MessageId::from_u128(u128::MAX);
-            let entry = Entry { id, kind: MessageKind::Binary, data: Bytes::from_static(b"x"), expires_at };
-            let record = record::encode(&entry);
-            assert_eq!(record[FLAGS_AT] != 0, expires_at.is_some());
-            assert_eq!(record[TIME_AT..TIME_AT + 8], expires_at.unwrap_or(0).to_be_bytes());
+            let entry = Entry { id, kind: MessageKind::Binary, data: Bytes::from_static(b"x"), ttl: None };
+            let record = record::encode(&entry, time);
+            assert_eq!(record[FLAGS_AT] != 0, time.is_some());
+            assert_eq!(record[TIME_AT..TIME_AT + 8], time.unwrap_or(0).to_be_bytes());
             assert_eq!(record.len(), record::HEADER + 1);
         }
     }

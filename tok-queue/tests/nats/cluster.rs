@@ -44,7 +44,7 @@ async fn what_one_node_has_stored_or_removed_the_others_see() {
         nodes.push(connect(server.url()).await);
     }
     let uid = Uid::from("alice");
-    until_ok("the streams have a leader", async || nodes[0].len(&uid).await).await;
+    until_ok("the streams have a leader", async || nodes[0].size(&uid).await).await;
     let (mut last, mut there) = (Seq::START, Vec::new());
     for round in 0..30 {
         let node = |turn: usize| &nodes[(round + turn) % 3];
@@ -60,10 +60,10 @@ async fn what_one_node_has_stored_or_removed_the_others_see() {
         }
         node(2).ack(&uid, last, Epoch::new(round as u64 + 1)).await.unwrap();
         there.clear();
-        assert_eq!(node(1).len(&uid).await.unwrap(), 0, "round {round}");
+        assert_eq!(node(1).size(&uid).await.unwrap().messages, 0, "round {round}");
         assert_eq!(ids(node(0), &uid).await, there, "round {round}");
         let fenced = node(1).ack(&uid, last, Epoch::new(round as u64)).await;
-        assert!(matches!(fenced, Err(QueueError::Fenced)), "{fenced:?}");
+        assert!(matches!(fenced, Err(QueueError::Fenced { .. })), "{fenced:?}");
     }
 }
 
@@ -73,7 +73,7 @@ async fn what_was_answered_survives_the_end_of_any_server() {
     let mut servers = start();
     let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
     let queue = connect(urls.join(",")).await;
-    until_ok("the streams have a leader", async || queue.len(&Uid::from("alice")).await).await;
+    until_ok("the streams have a leader", async || queue.size(&Uid::from("alice")).await).await;
     let mut next = 0;
     let kept = support::outlive_crashes(queue, 3, || {
         servers[next % 3].restart().unwrap();

@@ -30,7 +30,7 @@ async fn operations_at_once_are_bounded() {
     let stored = async || {
         let mut stored = 0;
         for user in &users {
-            stored += direct.len(user).await.unwrap() - 1;
+            stored += direct.size(user).await.unwrap().messages - 1;
         }
         stored
     };
@@ -76,13 +76,13 @@ async fn a_lost_network_is_unavailable_and_heals() {
     proxy.hold(Direction::ToClient);
     assert!(is_unavailable(&soon("held", add(&queue, &uid, [1])).await));
     proxy.heal();
-    until_ok("len", async || queue.len(&uid).await).await;
+    until_ok("size", async || queue.size(&uid).await).await;
     assert_eq!(ids(&queue, &uid).await, [0, 1]);
 
     // The server does not hear it; when it does, another is in its place.
     proxy.cut();
     assert!(is_unavailable(&soon("cut", add(&queue, &uid, [2])).await));
-    assert!(is_unavailable(&soon("cut", queue.len(&uid)).await));
+    assert!(is_unavailable(&soon("cut", queue.size(&uid)).await));
     proxy.heal();
     until_ok("enqueue", async || add(&queue, &uid, [3]).await).await;
     let there = ids(&queue, &uid).await;
@@ -111,7 +111,7 @@ async fn a_server_that_lost_its_data_is_set_up_again_and_positions_rise() {
     server.wipe().unwrap();
     server.restart().unwrap();
     // Whatever is first notices.
-    assert_eq!(until_ok("the queue", async || queue.len(&bob).await).await, 0);
+    assert_eq!(until_ok("the queue", async || queue.size(&bob).await).await.messages, 0);
     let after = until_ok("the queue", async || add(&queue, &alice, [2]).await).await;
     assert!(after[0] > before[1], "{after:?} {before:?}");
     assert_eq!(ids(&queue, &alice).await, [2]);

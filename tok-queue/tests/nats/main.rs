@@ -7,6 +7,7 @@ mod settings;
 mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
+mod time;
 
 use std::{sync::LazyLock, time::Duration};
 

@@ -2,16 +2,16 @@
 
 use std::{error::Error, time::Duration};
 
-use brokers::NatsServer;
+use brokers::{NatsServer, Proxy};
 use tok_core::{
     ConfigError,
-    queue::{Admit, Queue as _},
+    queue::{Admit, Entry, Queue as _, QueueError},
 };
 use tok_queue::{ConnectError, NatsQueue};
 
 use super::{
     SERVER, SHORT, builder,
-    support::{entry, prefix, soon},
+    support::{PATIENCE, entry, prefix, soon, until_ok},
 };
 
 #[tokio::test]
@@ -78,6 +78,7 @@ async fn a_stream_that_would_lose_messages_is_refused() {
         ("queue", r#""storage": "file", "discard": "old""#, "discard"),
         ("meta", r#""storage": "file", "allow_msg_ttl": false"#, "allow_msg_ttl"),
         ("meta", r#""storage": "file", "subjects": ["other.>"]"#, "subjects"),
+        ("queue", r#""storage": "file", "max_msg_size": 1000"#, "max_msg_size"),
     ] {
         let name = prefix();
         let subject = stream.chars().next().unwrap();
@@ -103,10 +104,49 @@ async fn a_stream_that_would_lose_messages_is_refused() {
     }
 }
 
+/// The server says how large messages may be.
+#[tokio::test]
+async fn a_message_over_the_servers_payload_is_too_big() {
+    let server = NatsServer::start().unwrap();
+    let queue = NatsQueue::connect(server.url()).await.unwrap();
+    let limit = queue.caps().max_message.unwrap();
+    assert_eq!(limit, 1024 * 1024 - 568);
+    let uid = "alice".into();
+    let of = |bytes: usize| [Entry { data: vec![0; bytes].into(), ..entry(1) }];
+    for admit in [Admit::WithinLimits, Admit::AlreadyAccepted] {
+        let stored = queue.enqueue(&uid, &of(limit + 1), admit).await;
+        let Err(QueueError::TooBig { bytes, limit: most }) = stored else { panic!("{stored:?}") };
+        assert_eq!((bytes, most), (limit + 1, limit));
+    }
+    let longest = Entry { ttl: Some(Duration::from_secs(1 << 31)), ..of(limit)[0].clone() };
+    queue.enqueue(&uid, &[longest], Admit::WithinLimits).await.unwrap();
+}
+
+/// Another server of the cluster may take less.
+#[tokio::test]
+async fn a_server_that_takes_less_after_a_reconnect_is_an_error_to_the_sender() {
+    let (large, small) =
+        (NatsServer::start().unwrap(), NatsServer::with_config("max_payload: 10000\n").unwrap());
+    let proxy = Proxy::start(large.addr()).unwrap();
+    let url = format!("nats://{}", proxy.addr());
+    let queue = NatsQueue::builder(url).timeout(PATIENCE).connect().await.unwrap();
+    let uid = "alice".into();
+    let big = [Entry { data: vec![0; 20_000].into(), ..entry(1) }];
+    queue.enqueue(&uid, &big, Admit::WithinLimits).await.unwrap();
+    proxy.redirect(small.addr());
+    proxy.cut();
+    proxy.heal();
+    until_ok("the other server", async || queue.size(&uid).await).await;
+    let stored = queue.enqueue(&uid, &big, Admit::AlreadyAccepted).await;
+    let Err(QueueError::TooBig { bytes: 20_000, limit }) = stored else { panic!("{stored:?}") };
+    assert_eq!((limit, queue.caps().max_message), (10_000 - 568, Some(limit)));
+    queue.enqueue(&uid, &[entry(2)], Admit::WithinLimits).await.unwrap();
+}
+
 #[tokio::test]
 async fn whatever_is_large_works() {
     let large = builder().timeout(Duration::MAX).max_in_flight(usize::MAX);
     let queue = large.max_messages(u64::MAX).max_bytes(u64::MAX).connect().await.unwrap();
     queue.enqueue(&"alice".into(), &[entry(1)], Admit::WithinLimits).await.unwrap();
-    assert_eq!(queue.len(&"alice".into()).await.unwrap(), 1);
+    assert_eq!(queue.size(&"alice".into()).await.unwrap().messages, 1);
 }

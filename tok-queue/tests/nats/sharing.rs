@@ -1,6 +1,6 @@
 //! Nodes that share a queue, what expires on the server, and what is left there.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tok_core::{
@@ -11,7 +11,7 @@ use tok_queue::NatsQueue;
 
 use super::{
     SERVER,
-    support::{EPOCH, add, entry, ids, is_unavailable, prefix, soon},
+    support::{EPOCH, HOUR, add, entry, ids, is_unavailable, prefix, soon},
 };
 
 async fn node(name: &str) -> NatsQueue {
@@ -40,7 +40,7 @@ async fn nodes_share_entries_and_prefixes_part_them() {
     // What the first remembers is old now.
     add(&first, &uid, 4..5).await.unwrap();
     second.ack(&uid, seqs[0], Epoch::new(2)).await.unwrap();
-    assert!(matches!(first.ack(&uid, seqs[2], Epoch::new(1)).await, Err(QueueError::Fenced)));
+    assert!(matches!(first.ack(&uid, seqs[2], Epoch::new(1)).await, Err(QueueError::Fenced { .. })));
     assert_eq!(ids(&first, &uid).await, [1, 2, 3, 4]);
     first.ack(&uid, Seq::new(u64::MAX), Epoch::new(3)).await.unwrap();
     assert_eq!(ids(&second, &uid).await, [0; 0]);
@@ -73,38 +73,38 @@ async fn nodes_together_do_not_pass_a_limit() {
     let mut there = ids(&nodes[0], &uid).await;
     there.sort_unstable();
     assert_eq!(there, kept);
-    assert_eq!(nodes[1].len(&uid).await.unwrap(), 50);
+    assert_eq!(nodes[1].size(&uid).await.unwrap().messages, 50);
 }
 
 #[tokio::test]
 async fn what_has_expired_goes_and_leaves_its_room() {
     let queue = NatsQueue::builder(SERVER.url()).prefix(prefix()).max_messages(16).connect().await.unwrap();
     let uid = Uid::from("alice");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-    let expiring = |id, at| Entry { expires_at: Some(at), ..entry(id) };
+    let now = Duration::ZERO;
+    let expiring = |id, ttl| Entry { ttl: Some(ttl), ..entry(id) };
     let first = add(&queue, &uid, 0..4).await.unwrap();
     for id in 4..8 {
         queue.enqueue(&uid, &[expiring(id, now)], Admit::WithinLimits).await.unwrap();
     }
     // Those that expire with others that do not stay with them.
-    let mixed = [expiring(8, now), expiring(9, now + 3_600_000), entry(10), entry(11)];
+    let mixed = [expiring(8, now), expiring(9, HOUR), entry(10), entry(11)];
     queue.enqueue(&uid, &mixed, Admit::WithinLimits).await.unwrap();
     add(&queue, &uid, 12..16).await.unwrap();
     soon("four have expired", async {
-        while queue.len(&uid).await.unwrap() > 12 {
+        while queue.size(&uid).await.unwrap().messages > 12 {
             tokio::time::sleep(Duration::from_millis(50)).await; // sleep: the server's clock is the subject
         }
     })
     .await;
     assert_eq!(ids(&queue, &uid).await, [0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15]);
-    assert_eq!(queue.len(&uid).await.unwrap(), 12);
+    assert_eq!(queue.size(&uid).await.unwrap().messages, 12);
     // The room is there, exactly.
     add(&queue, &uid, 16..20).await.unwrap();
     assert!(matches!(add(&queue, &uid, [20]).await, Err(QueueError::Full)));
     queue.ack(&uid, first[3], EPOCH).await.unwrap();
     add(&queue, &uid, 20..24).await.unwrap();
     assert!(matches!(add(&queue, &uid, [24]).await, Err(QueueError::Full)));
-    assert_eq!(queue.sweep(u64::MAX, 100).await.unwrap().expired, []);
+    assert_eq!(queue.sweep(100).await.unwrap().expired, []);
 }
 
 #[tokio::test]
@@ -140,11 +140,13 @@ async fn what_fits_in_no_message_is_refused_and_a_wrong_uid_is_an_error() {
     let queue = node(&prefix()).await;
     let uid = Uid::from("alice");
     let many: Vec<_> = (0..4097).map(entry).collect();
-    let big = [Entry { data: vec![0; 17 << 20].into(), ..entry(0) }];
+    // Each for itself fits in one message.
+    let big = [0, 1].map(|id| Entry { data: vec![0; 9 << 20].into(), ..entry(id) });
     for batch in [&many[..], &big] {
         let stored = queue.enqueue(&uid, batch, Admit::AlreadyAccepted).await;
         assert!(matches!(stored, Err(QueueError::Full)), "{stored:?}");
     }
+    queue.enqueue(&Uid::from("bob"), &big[..1], Admit::AlreadyAccepted).await.unwrap();
     queue.enqueue(&uid, &many[1..], Admit::AlreadyAccepted).await.unwrap();
     assert_eq!(ids(&queue, &uid).await.len(), 4096);
     for uid in [Uid::from(""), Uid::from("x".repeat(256))] {

@@ -5,6 +5,7 @@ use std::{
     io::{self, BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use redb::{Database, MultimapTableDefinition, TableDefinition};
@@ -15,7 +16,7 @@ use tok_core::{
 };
 use tok_queue::{OpenError, RedbQueue};
 
-use super::support::{Folder, enqueue, entry, read};
+use super::support::{Folder, HOUR, enqueue, entry, read};
 
 fn error(path: &Path) -> OpenError {
     RedbQueue::builder().open(path).expect_err("it must be refused")
@@ -176,7 +177,9 @@ fn one_file_is_one_queue_among_processes() {
 fn filled(folder: &Folder) -> Vec<u8> {
     let queue = folder.open();
     for user in 0..40_u128 {
-        let batch: Vec<_> = (0..10).map(|i| entry(user * 10 + i, Some(i as u64))).collect();
+        let batch: Vec<_> = (0..10)
+            .map(|i| entry(user * 10 + i, Some(if i % 2 == 0 { Duration::ZERO } else { HOUR })))
+            .collect();
         enqueue(&queue, &Uid::from(user), &batch).unwrap();
     }
     drop(queue);
@@ -227,11 +230,11 @@ fn altered_bytes_are_found() {
             for user in 0..40_u128 {
                 let uid = Uid::from(user);
                 let _ = block_on(queue.peek(&uid, Seq::START, Limit::default()));
-                let _ = block_on(queue.len(&uid));
+                let _ = block_on(queue.size(&uid));
             }
             let _ = enqueue(&queue, &Uid::from("alice"), &[entry(1, None)]);
             let _ = block_on(queue.ack(&Uid::from(1), Seq::new(u64::MAX), super::support::EPOCH));
-            let _ = block_on(queue.sweep(5, 100));
+            let _ = block_on(queue.sweep(100));
             let _ = block_on(queue.usage());
         }
     }

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, mpsc},
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use tok_core::{
@@ -15,14 +16,15 @@ use tok_core::{
 };
 use tok_queue::{RedbQueue, Usage};
 
-use super::support::{EPOCH, Folder, enqueue, entry, read, temporary};
+use super::support::{EPOCH, Folder, HOUR, enqueue, entry, read, temporary, untimed};
 
 #[test]
 fn what_is_stored_is_there_when_the_file_is_opened_again() {
     let folder = Folder::new();
     let (alice, bob) = (Uid::from("alice"), Uid::from("bob"));
     let queue = folder.open();
-    let batch: Vec<_> = (0..5).map(|id| entry(id, Some(id as u64 + 10))).collect();
+    let batch: Vec<_> =
+        (0..5).map(|id| entry(id, Some(if id == 2 { Duration::ZERO } else { HOUR }))).collect();
     let seqs = enqueue(&queue, &alice, &batch).unwrap();
     let of_bob = enqueue(&queue, &bob, &batch).unwrap();
     block_on(queue.ack(&alice, seqs[1], EPOCH)).unwrap();
@@ -31,13 +33,15 @@ fn what_is_stored_is_there_when_the_file_is_opened_again() {
 
     let queue = folder.open();
     let expected: Vec<_> = seqs.iter().copied().zip(batch).skip(2).collect();
-    assert_eq!(read(&queue, &alice), expected);
+    let there = read(&queue, &alice);
+    assert!(there[1..].iter().all(|(_, entry)| entry.ttl > Some(HOUR / 2)), "{there:?}");
+    assert_eq!(untimed(there), untimed(expected.clone()));
     assert_eq!(read(&queue, &bob), [], "what was acknowledged does not come back");
     // Positions go on, also for somebody of whom nothing is known any more.
     for uid in [&alice, &bob] {
         assert!(enqueue(&queue, uid, &[entry(9, None)]).unwrap()[0] > of_bob[4]);
     }
-    assert_eq!(block_on(queue.sweep(12, 100)).unwrap().expired, [(alice, expected[0].1.clone())]);
+    assert_eq!(block_on(queue.sweep(100)).unwrap().expired, [(alice, expected[0].1.clone())]);
     let cost = expected.iter().skip(1).map(|(_, entry)| entry.cost() as u64).sum::<u64>();
     let cost = cost + 2 * entry(9, None).cost() as u64;
     assert_eq!(block_on(queue.usage()).unwrap(), Usage { users: 2, messages: 4, bytes: cost });
@@ -50,14 +54,14 @@ fn a_fence_holds_for_one_opening() {
     let queue = folder.open();
     let seqs = enqueue(&queue, &uid, &[entry(1, None), entry(2, None)]).unwrap();
     block_on(queue.ack(&uid, Seq::START, Epoch::new(7))).unwrap();
-    assert!(matches!(block_on(queue.ack(&uid, seqs[0], Epoch::new(6))), Err(QueueError::Fenced)));
+    assert!(matches!(block_on(queue.ack(&uid, seqs[0], Epoch::new(6))), Err(QueueError::Fenced { .. })));
     drop(queue);
 
-    // The process that was fenced is gone; the clock, on which epochs are based, may have been set back.
+    // The process that was fenced is gone; the clock, with which epochs begin, may have been set back.
     let queue = folder.open();
     block_on(queue.ack(&uid, seqs[0], Epoch::new(5))).unwrap();
-    assert!(matches!(block_on(queue.ack(&uid, seqs[1], Epoch::new(4))), Err(QueueError::Fenced)));
-    assert_eq!(block_on(queue.len(&uid)).unwrap(), 1);
+    assert!(matches!(block_on(queue.ack(&uid, seqs[1], Epoch::new(4))), Err(QueueError::Fenced { .. })));
+    assert_eq!(block_on(queue.size(&uid)).unwrap().messages, 1);
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn the_limit_on_all_users_is_exact_and_its_room_returns() {
         assert_eq!(queue.caps().max_bytes, 10 * cost, "one user cannot have more than all");
         let of_alice = enqueue(&queue, &alice, &batch).unwrap();
         assert!(matches!(enqueue(&queue, &bob, &batch[..5]), Err(QueueError::Full)));
-        let expiring = vec![entry(1, Some(1)); 4];
+        let expiring = vec![entry(1, Some(Duration::ZERO)); 4];
         enqueue(&queue, &bob, &expiring).unwrap();
         drop(queue);
 
@@ -82,9 +86,26 @@ fn the_limit_on_all_users_is_exact_and_its_room_returns() {
         let usage = block_on(queue.usage()).unwrap();
         assert_eq!(usage, Usage { users: 2, messages: 14, bytes: 14 * cost });
         block_on(queue.ack(&alice, of_alice[5], EPOCH)).unwrap();
-        assert_eq!(block_on(queue.sweep(1, 100)).unwrap().expired.len(), 8);
+        assert_eq!(block_on(queue.sweep(100)).unwrap().expired.len(), 8);
         assert_eq!(block_on(queue.usage()).unwrap(), Usage::default());
     }
+}
+
+/// What the file's format cannot hold is not tried. (The memory of zeros is never touched.)
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn a_message_of_over_three_gibibytes_is_too_big() {
+    let queue = temporary(RedbQueue::builder().max_bytes(u64::MAX).max_total_bytes(u64::MAX));
+    let limit = queue.caps().max_message.unwrap();
+    assert_eq!(limit, (3 << 30) - 27);
+    let big = Entry { data: vec![0; limit + 1].into(), ..entry(1, None) };
+    for admit in [Admit::WithinLimits, Admit::AlreadyAccepted] {
+        let result = block_on(queue.enqueue(&Uid::from("alice"), std::slice::from_ref(&big), admit));
+        assert!(
+            matches!(result, Err(QueueError::TooBig { bytes, limit: named }) if bytes == limit + 1 && named == limit)
+        );
+    }
+    assert_eq!(block_on(queue.usage()).unwrap(), Usage::default());
 }
 
 #[test]
@@ -124,7 +145,10 @@ fn one_that_is_refused_does_not_harm_the_others_of_its_commit() {
         })
         .await;
         for (uid, batch) in users.iter().zip(&batches) {
-            assert_eq!(queue.len(uid).await.unwrap(), if batch.len() > 3 { 0 } else { batch.len() as u64 });
+            assert_eq!(
+                queue.size(uid).await.unwrap().messages,
+                if batch.len() > 3 { 0 } else { batch.len() as u64 }
+            );
         }
     });
 }
@@ -175,7 +199,7 @@ fn the_last_handle_can_be_dropped_on_the_queues_own_thread() {
             let uid = Uid::from("alice");
             queue.enqueue(&uid, &[entry(1, None)], Admit::WithinLimits).await.unwrap();
             if reads {
-                queue.len(&uid).await.unwrap();
+                queue.size(&uid).await.unwrap().messages;
             }
             drop(queue);
             done.send(()).unwrap();
@@ -188,12 +212,12 @@ fn the_last_handle_can_be_dropped_on_the_queues_own_thread() {
 async fn keep_and_confirm(queue: Arc<RedbQueue>, user: u32) {
     let uid = Uid::from(user);
     for round in 0..20 {
-        let batch = [entry(round, None), entry(round + 1, Some(1))];
+        let batch = [entry(round, None), entry(round + 1, Some(Duration::ZERO))];
         let seqs = queue.enqueue(&uid, &batch, Admit::WithinLimits).await.unwrap().seqs;
         let page = queue.peek(&uid, Seq::START, Limit::default()).await.unwrap();
         assert_eq!(page.entries, seqs.iter().copied().zip(batch).collect::<Vec<_>>());
         queue.ack(&uid, seqs[1], EPOCH).await.unwrap();
-        assert_eq!(queue.len(&uid).await.unwrap(), 0);
+        assert_eq!(queue.size(&uid).await.unwrap().messages, 0);
     }
 }
 
@@ -232,7 +256,7 @@ fn room_is_used_again() {
     let rush = || {
         let mut last = Vec::new();
         for user in 0..200_u128 {
-            let batch: Vec<_> = (0..10).map(|id| entry(id, Some(id as u64))).collect();
+            let batch: Vec<_> = (0..10).map(|id| entry(id, Some(HOUR))).collect();
             last.push(*enqueue(&queue, &Uid::from(user), &batch).unwrap().last().unwrap());
         }
         for (user, last) in (0..200_u128).zip(last) {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,6 +15,9 @@ use tok_core::{
     testkit::queue::block_on,
 };
 use tok_queue::{RedbQueue, RedbQueueBuilder};
+
+/// No test takes so long.
+pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) const EPOCH: Epoch = Epoch::new(1);
 
@@ -58,9 +62,9 @@ pub(crate) fn temporary(builder: RedbQueueBuilder) -> RedbQueue {
     builder.open(Folder::new().file()).unwrap()
 }
 
-pub(crate) fn entry(id: u128, expires_at: Option<u64>) -> Entry {
+pub(crate) fn entry(id: u128, ttl: Option<Duration>) -> Entry {
     let data = Bytes::from(format!("message {id}"));
-    Entry { id: MessageId::from_u128(id), kind: MessageKind::Text, data, expires_at }
+    Entry { id: MessageId::from_u128(id), kind: MessageKind::Text, data, ttl }
 }
 
 pub(crate) fn enqueue(queue: &dyn Queue, uid: &Uid, batch: &[Entry]) -> Result<Vec<Seq>, QueueError> {
@@ -71,4 +75,10 @@ pub(crate) fn enqueue(queue: &dyn Queue, uid: &Uid, batch: &[Entry]) -> Result<V
 pub(crate) fn read(queue: &dyn Queue, uid: &Uid) -> Vec<(Seq, Entry)> {
     let everything = Limit { messages: usize::MAX, bytes: usize::MAX };
     block_on(queue.peek(uid, Seq::START, everything)).unwrap().entries
+}
+
+/// Entries without what time has done to their TTLs.
+pub(crate) fn untimed(entries: impl IntoIterator<Item = (Seq, Entry)>) -> Vec<(Seq, Entry)> {
+    let untimed = |(seq, entry): (Seq, Entry)| (seq, Entry { ttl: None, ..entry });
+    entries.into_iter().map(untimed).collect()
 }

@@ -9,14 +9,16 @@ use super::{builder, support::block_on};
 mod direct {
     tok_core::queue_conformance!(
         async || super::builder().connect().await.unwrap(),
-        block_on = super::block_on
+        block_on = super::block_on,
+        clock = server
     );
 }
 
 mod with_small_limits {
     tok_core::queue_conformance!(
         async || super::builder().max_messages(16).max_bytes(4096).connect().await.unwrap(),
-        block_on = super::block_on
+        block_on = super::block_on,
+        clock = server
     );
 }
 
@@ -25,5 +27,5 @@ mod in_an_arc {
         super::Arc::new(super::builder().connect().await.unwrap())
     }
 
-    tok_core::queue_conformance!(make, block_on = super::block_on);
+    tok_core::queue_conformance!(make, block_on = super::block_on, clock = server);
 }

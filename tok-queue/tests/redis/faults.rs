@@ -24,9 +24,13 @@ async fn operations_at_once_are_bounded() {
     proxy.hold(Direction::ToClient);
     let adding = join_all((0..5).map(|id| add(&queue, &uid, [id])));
     let looking = async {
-        soon("two are stored", async { while direct.len(&uid).await.unwrap() < 2 {} }).await;
+        soon("two are stored", async { while direct.size(&uid).await.unwrap().messages < 2 {} }).await;
         for _ in 0..50 {
-            assert_eq!(direct.len(&uid).await.unwrap(), 2, "the others wait for an answer to these");
+            assert_eq!(
+                direct.size(&uid).await.unwrap().messages,
+                2,
+                "the others wait for an answer to these"
+            );
         }
         proxy.heal();
     };
@@ -50,7 +54,7 @@ async fn a_silent_server_is_unavailable_and_what_it_was_asked_does_not_happen_la
     until_ok("enqueue", async || add(&queue, &uid, [9]).await).await;
     // Whatever came in the meantime has been read by now.
     for _ in 0..20 {
-        queue.len(&uid).await.unwrap();
+        queue.size(&uid).await.unwrap();
     }
     assert_eq!(ids(&queue, &uid).await, [0, 9]);
 }
@@ -67,9 +71,9 @@ async fn a_lost_network_is_unavailable_and_heals() {
     proxy.hold(Direction::ToServer);
     assert!(is_unavailable(&soon("held", add(&queue, &uid, [1])).await));
     proxy.heal();
-    until_ok("len", async || queue.len(&uid).await).await;
+    until_ok("size", async || queue.size(&uid).await).await;
     for _ in 0..20 {
-        queue.len(&uid).await.unwrap();
+        queue.size(&uid).await.unwrap();
     }
     assert_eq!(ids(&queue, &uid).await, [0]);
 
@@ -77,14 +81,30 @@ async fn a_lost_network_is_unavailable_and_heals() {
     proxy.hold(Direction::ToClient);
     assert!(is_unavailable(&soon("held", add(&queue, &uid, [2])).await));
     proxy.heal();
-    until_ok("len", async || queue.len(&uid).await).await;
+    until_ok("size", async || queue.size(&uid).await).await;
     assert_eq!(ids(&queue, &uid).await, [0, 2]);
 
     proxy.cut();
     assert!(is_unavailable(&soon("cut", add(&queue, &uid, [3])).await));
-    assert!(is_unavailable(&soon("cut", queue.len(&uid)).await));
+    assert!(is_unavailable(&soon("cut", queue.size(&uid)).await));
     proxy.heal();
-    assert_eq!(until_ok("len", async || queue.len(&uid).await).await, 2);
+    assert_eq!(until_ok("size", async || queue.size(&uid).await).await.messages, 2);
+}
+
+/// Callers may bound the time of an operation themselves: they drop what takes too long.
+#[tokio::test]
+async fn a_silent_connection_is_replaced_also_if_nobody_waits_to_the_end() {
+    let proxy = Proxy::start(SERVER.addr()).unwrap();
+    let url = format!("redis://{}", proxy.addr());
+    let queue = RedisQueue::builder(url).prefix(prefix()).timeout(2 * SHORT).connect().await.unwrap();
+    let uid = Uid::from("alice");
+    add(&queue, &uid, [0]).await.unwrap();
+    proxy.lose();
+    let dropped = tokio::time::timeout(SHORT + SHORT / 2, queue.size(&uid)).await;
+    assert!(!matches!(dropped, Ok(Ok(_))), "{dropped:?}");
+    // Without the replacement the next one is lost on the same connection.
+    let next = queue.size(&uid).await;
+    assert!(matches!(next, Ok(size) if size.messages == 1), "{next:?}");
 }
 
 /// With `appendonly yes` and `appendfsync always`: what was answered is on disk.

@@ -19,6 +19,9 @@ use tok_core::{
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A TTL that no test outlasts.
+pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
+
 pub(crate) const EPOCH: Epoch = Epoch::new(1);
 
 /// A name that no other queue of this process has.
@@ -37,7 +40,7 @@ pub(crate) fn entry(id: u128) -> Entry {
         id: MessageId::from_u128(id),
         kind: MessageKind::Text,
         data: Bytes::from(format!("message {id}")),
-        expires_at: None,
+        ttl: None,
     }
 }
 
@@ -142,7 +145,7 @@ pub(crate) async fn outlive_crashes<Q: Queue>(queue: Q, crashes: u32, mut crash:
     for (writer, task) in (0..WRITERS).zip(writers) {
         let (acknowledged, failed) = soon("a writer", task).await.unwrap();
         let uid = Uid::from(writer);
-        until_ok("the server is back", async || queue.len(&uid).await).await;
+        until_ok("the server is back", async || queue.size(&uid).await).await;
         let there = ids(&*queue, &uid).await;
         let lost: Vec<_> = acknowledged.iter().filter(|id| there.binary_search(id).is_err()).collect();
         assert!(lost.is_empty(), "user {writer}: {lost:?} were acknowledged and are gone ({failed} errors)");

@@ -1,5 +1,7 @@
 //! The disk fails or is full, and works again: callers are told, and the queue goes on.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tok_core::{
     Epoch, MessageId, MessageKind, Queue, Uid,
@@ -9,7 +11,7 @@ use tok_core::{
 
 use super::{
     disk::{Disk, Trouble},
-    driver::Driver,
+    driver::{Driver, stopped},
     model::{Model, When},
     power_cut::{options, sweep_everything},
     seeds,
@@ -62,18 +64,18 @@ fn what_was_answered_for_survives_errors_and_the_queue_goes_on() {
 
 fn entry(id: u128) -> Entry {
     let data = Bytes::from(vec![b'x'; 5000]);
-    Entry { id: MessageId::from_u128(id), kind: MessageKind::Binary, data, expires_at: Some(1) }
+    Entry { id: MessageId::from_u128(id), kind: MessageKind::Binary, data, ttl: Some(Duration::ZERO) }
 }
 
 /// A queue with its threads on a disk of ours.
 fn queue(disk: &std::sync::Arc<Disk>) -> RedbQueue {
     let (limits, options) = RedbQueue::builder().cache_bytes(1 << 14).check().expect("good limits");
-    RedbQueue::start(disk.opener(), limits, options).expect("the file opens")
+    RedbQueue::start(disk.opener(), limits, options, stopped()).expect("the file opens")
 }
 
 /// Does it until it succeeds, which it must soon.
 fn until_ok<T>(mut operation: impl FnMut() -> Result<T, QueueError>) -> T {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let end = std::time::Instant::now() + Duration::from_secs(30);
     loop {
         match operation() {
             Ok(done) => return done,
@@ -138,8 +140,8 @@ fn a_read_that_fails_is_read_again_from_the_file_opened_anew() {
     assert!(matches!(error, QueueError::Unavailable(_)), "{error:?}");
     disk.set(Trouble::Nothing);
     for uid in &users {
-        assert_eq!(until_ok(|| block_on(queue.len(uid))), 1);
+        assert_eq!(until_ok(|| block_on(queue.size(uid))).messages, 1);
     }
-    assert_eq!(until_ok(|| block_on(queue.sweep(1, 1000))).expired.len(), users.len());
+    assert_eq!(until_ok(|| block_on(queue.sweep(1000))).expired.len(), users.len());
     assert_eq!(block_on(queue.usage()).expect("it works"), crate::Usage::default());
 }

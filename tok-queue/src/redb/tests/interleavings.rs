@@ -9,7 +9,7 @@ use tok_core::{
     queue::{Admit, Limit, Seq},
 };
 
-use super::disk::Disk;
+use super::{disk::Disk, driver::stopped};
 use crate::{
     interleavings::{entry, explore},
     redb::{
@@ -125,7 +125,7 @@ fn callers_at_once_share_commits_and_each_gets_its_own_answer() {
         // Those of one user are told apart, and acknowledged apart.
         assert_ne!(seqs[0], seqs[2]);
         queue.ack(&Uid::from(1_u8), seqs[0].min(seqs[2]), Epoch::default()).await.unwrap();
-        assert_eq!(queue.len(&Uid::from(1_u8)).await.unwrap(), 1);
+        assert_eq!(queue.size(&Uid::from(1_u8)).await.unwrap().messages, 1);
     });
 }
 
@@ -145,11 +145,11 @@ fn what_nobody_waits_for_any_more_is_done_before_the_queue_is_gone() {
         // Ends the threads, and waits for them.
         drop(queue);
         let queue = open(&disk);
-        assert_eq!(queue.len(&uid).await.unwrap(), 2);
+        assert_eq!(queue.size(&uid).await.unwrap().messages, 2);
     });
 }
 
 fn open(disk: &Arc<Disk>) -> RedbQueue {
     let (limits, options) = RedbQueue::builder().cache_bytes(1 << 14).check().expect("good limits");
-    RedbQueue::start(disk.opener(), limits, options).expect("the file opens")
+    RedbQueue::start(disk.opener(), limits, options, stopped()).expect("the file opens")
 }

@@ -1,6 +1,6 @@
 //! What may and must be in the queue, by what its callers were told.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use tok_core::{
@@ -92,14 +92,14 @@ impl Model {
     fn entry(&mut self) -> Entry {
         let id = self.count();
         let expires = self.rng.below(3) > 0;
-        let expires_at = expires.then(|| id + self.rng.below(200));
+        let ttl = expires.then(|| Duration::from_millis(id + self.rng.below(200)));
         // Up to several pages, now and then.
         let len = if self.rng.below(10) == 0 { self.rng.below(20_000) } else { self.rng.below(500) };
         Entry {
             id: MessageId::from_u128(u128::from(id)),
             kind: MessageKind::Binary,
             data: Bytes::from(vec![id as u8; len as usize]),
-            expires_at,
+            ttl,
         }
     }
 
@@ -150,7 +150,7 @@ impl Model {
         let Ok(swept) = result else {
             for user in self.users.values_mut() {
                 for item in &mut user.items {
-                    if item.entry.is_expired(now) && item.state != State::Acked {
+                    if is_over(&item.entry, now) && item.state != State::Acked {
                         (item.state, item.certain) = (State::Perhaps, false);
                     }
                 }
@@ -159,16 +159,17 @@ impl Model {
             return false;
         };
         for (uid, entry) in &swept.expired {
-            assert!(entry.is_expired(now), "{entry:?} has not expired at {now}");
             let user = self.users.get_mut(uid).expect("a user");
-            let index = user.items.iter().position(|item| item.entry == *entry);
+            let index = user.items.iter().position(|item| item.entry.id == entry.id);
             let item = user.items.remove(index.expect("what is swept was there"));
+            assert!(is_over(&item.entry, now), "{entry:?} has not expired at {now}");
+            assert_eq!(*entry, swept_entry(&item.entry));
             user.forget_the_fence_if_empty();
             assert_ne!(item.state, State::Acked, "{entry:?} was acknowledged and is swept");
         }
         if !swept.more {
             let mut left = self.users.values().flat_map(|user| &user.items);
-            assert!(!left.any(|item| item.state == State::There && item.entry.is_expired(now)));
+            assert!(!left.any(|item| item.state == State::There && is_over(&item.entry, now)));
         }
         true
     }
@@ -196,8 +197,18 @@ impl Model {
         let entries =
             self.users.iter().flat_map(|(uid, user)| user.items.iter().map(move |item| (uid, item)));
         entries
-            .filter(|(_, item)| item.entry.expires_at.is_some())
-            .map(|(uid, item)| (uid.clone(), item.entry.clone()))
+            .filter(|(_, item)| item.entry.ttl.is_some())
+            .map(|(uid, item)| (uid.clone(), swept_entry(&item.entry)))
             .collect()
     }
+}
+
+/// Whether the entry, whose TTL is from the beginning of all time, expired at or before `now`.
+fn is_over(entry: &Entry, now: u64) -> bool {
+    entry.ttl.is_some_and(|ttl| ttl <= Duration::from_millis(now))
+}
+
+/// The entry as a sweep returns it.
+fn swept_entry(entry: &Entry) -> Entry {
+    Entry { ttl: Some(Duration::ZERO), ..entry.clone() }
 }

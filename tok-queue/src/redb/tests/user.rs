@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tok_core::{
     Uid,
-    queue::{Admit, Entry, QueueError, Seq, Stored},
+    queue::{Admit, Entry, QueueError, QueueSize, Seq, Stored},
 };
 
 use super::{driver::MAX_MESSAGES, model::When};
@@ -81,7 +81,7 @@ impl User {
         state == State::There
     }
 
-    pub(super) fn acked(&mut self, upto: Seq, epoch: u64, result: &Result<(), QueueError>) -> bool {
+    pub(super) fn acked(&mut self, upto: Seq, epoch: u64, result: &Result<QueueSize, QueueError>) -> bool {
         if !self.fenced(epoch, result.as_ref().err()) {
             return true;
         }
@@ -141,8 +141,9 @@ impl User {
     /// Checks that the fence was minded, and whether the operation got past it.
     fn fenced(&mut self, epoch: u64, error: Option<&QueueError>) -> bool {
         match error {
-            Some(QueueError::Fenced) => {
-                assert!(epoch < self.highest_epoch, "epoch {epoch} is fenced by none");
+            Some(QueueError::Fenced { current }) => {
+                assert!(epoch < current.get(), "epoch {epoch} is fenced by {current:?}");
+                assert!(current.get() <= self.highest_epoch, "nobody has acknowledged with {current:?}");
                 return false;
             }
             Some(QueueError::Unavailable(_)) => {}

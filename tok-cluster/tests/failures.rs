@@ -282,7 +282,7 @@ fn what_nobody_was_told_of_is_found_within_a_minute() {
             id: MessageId::from_u128(1),
             kind: MessageKind::Text,
             data: "untold".into(),
-            expires_at: None,
+            ttl: None,
         };
         nodes.queue.enqueue(&Uid::from("pia"), &[entry], Admit::WithinLimits).await.unwrap();
         let (got, took) = nodes.time(text(&mut pia)).await;

@@ -1,6 +1,6 @@
 //! The chat on two nodes, as the program that people start.
 
-#![cfg(feature = "nats")]
+#![cfg(all(unix, feature = "nats"))]
 
 // The chat's own tests use the rest.
 #[allow(dead_code, unused_imports)]

@@ -1,6 +1,7 @@
 //! What tok's example programs are made of, so that tests can run them.
 
 pub mod chat;
+#[cfg(unix)]
 pub mod gateway;
 pub mod load;
 pub mod peer;

@@ -6,11 +6,17 @@
 mod network;
 #[path = "browser/page.rs"]
 mod page;
+// The chat's own tests use the rest.
+#[allow(dead_code, unused_imports)]
+#[path = "chat/support.rs"]
+mod support;
 #[path = "browser/webdriver.rs"]
 mod webdriver;
 
 use network::{Network, chat};
 use page::Page;
+use serde_json::json;
+use support::{Client, direct, sent};
 use webdriver::Browser;
 
 #[tokio::test]
@@ -134,4 +140,50 @@ async fn a_second_login_takes_over_and_the_first_window_stays_away() {
     first.sees_status("online").await;
     second.sees(&banner("Signed in elsewhere")).await;
     second.sees_status("ended").await;
+}
+
+#[tokio::test]
+async fn a_name_in_a_link_signs_nobody_in() {
+    let addr = chat().await;
+    let browser = Browser::start().await;
+    let bob = Page::sign_in(&browser, addr, "bob").await;
+
+    let visitor = Page::open(&browser, addr, "/?name=bob").await;
+    assert_eq!(visitor.asked_name().await.as_deref(), Some("bob"));
+    bob.sees_status("online").await;
+
+    // The visitor says yes to it. The window keeps the name, and the link no longer counts.
+    visitor.click("*[@data-testid='name-submit']").await;
+    visitor.is_signed_in("bob").await;
+    bob.sees_status("ended").await;
+    visitor.reload().await;
+    visitor.is_signed_in("bob").await;
+    assert_eq!(browser.errors().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_id_with_quotes_and_brackets_is_an_id_like_others() {
+    let addr = chat().await;
+    let url = |name: &str| format!("ws://{addr}/ws?uid={name}");
+    let browser = Browser::start().await;
+    // Another client of alice's makes up such an id; her browser has the message under it.
+    let cid = r#"x"] :not( \"#;
+    let mut alice = Client::login(&url("alice")).await;
+    alice.send(&direct("bob", "hello", cid)).await;
+    assert_eq!(alice.next().await, sent(cid));
+    alice.close().await;
+    let message = json!({ "cid": cid, "from": "alice", "text": "hello", "at": 0, "state": "sent" });
+    let conversation = json!({
+        "key": "direct:bob", "kind": "direct", "name": "bob", "messages": [message], "unread": 0, "joined": false, "draft": "",
+    });
+    let window = Page::open(&browser, addr, "/").await;
+    window.store("alice", &json!({ "conversations": [conversation], "outbox": [] })).await;
+
+    let alice = Page::sign_in(&browser, addr, "alice").await;
+    alice.open_conversation("bob", "@data-unread='0'").await;
+    alice.sees_message("alice", "hello", "sent").await;
+    let bob = Client::login(&url("bob")).await.read_on();
+    alice.sees_message("alice", "hello", "delivered").await;
+    assert_eq!(browser.errors().await, [""; 0]);
+    drop(bob);
 }

@@ -1,6 +1,8 @@
 //! Clients that nobody here wrote, against every engine: Python's `websockets` and Node's `ws`. Both answer Pings, offer
 //! compression and close in their own way.
 
+#![cfg(unix)]
+
 #[path = "interop/environment.rs"]
 mod environment;
 #[path = "gateway/support/mod.rs"]

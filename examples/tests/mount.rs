@@ -10,5 +10,6 @@ mod hyper;
 mod support;
 #[path = "mount/tower.rs"]
 mod tower;
+#[cfg(unix)]
 #[path = "mount/unix.rs"]
 mod unix;

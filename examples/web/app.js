@@ -10,7 +10,8 @@ const $ = (id) => document.getElementById(id);
 
 let me = "";
 let online = new Set();
-let rooms = new Map(); // name -> members
+let rooms = new Map(); // name -> number of members
+let members = new Map(); // name of a room that this page is in -> { names, count }
 let conversations = new Map(); // key -> conversation
 let outbox = []; // own messages that the server has not answered, the oldest first
 let openKey = null;
@@ -97,6 +98,7 @@ function connect() {
     change() {
       online = new Set();
       rooms = new Map();
+      members = new Map();
       renderAll();
     },
     end(code) {
@@ -132,6 +134,25 @@ const on = {
   presence(message) {
     online = new Set(message.users);
     rooms = new Map(message.rooms.map((room) => [room.name, room.members]));
+    renderLists();
+    renderHeader();
+  },
+
+  changes(message) {
+    for (const name of message.online) online.add(name);
+    for (const name of message.offline) online.delete(name);
+    for (const room of message.rooms) {
+      if (room.members > 0) rooms.set(room.name, room.members);
+      else rooms.delete(room.name);
+    }
+    renderLists();
+    renderHeader();
+  },
+
+  members({ room, names, count }) {
+    // What was on its way when this page left the room is late.
+    if (!conversations.get(keyOf("room", room))?.joined) return;
+    members.set(room, { names, count });
     renderLists();
     renderHeader();
   },
@@ -228,6 +249,7 @@ function join(name) {
 
 function leave(c) {
   c.joined = false;
+  members.delete(c.name);
   connection.send({ type: "leave", room: c.name });
   saveSoon();
   renderAll();
@@ -251,7 +273,7 @@ function show(key) {
 function problemWithName(name) {
   if (!name) return "A name needs at least one character.";
   if ([...name].length > 32) return "A name has at most 32 characters.";
-  if (/\p{Cc}/u.test(name)) return "This name has characters that cannot be shown.";
+  if (/[\p{Cc}\u202A-\u202E\u2066-\u2069]/u.test(name)) return "This name has characters that cannot be shown.";
   return "";
 }
 
@@ -262,6 +284,8 @@ function cleanName(text) {
 function signIn(name) {
   me = name;
   openKey = null;
+  // A name in the link has been answered: a reload goes on under the name that this window has.
+  if (location.search) history.replaceState(null, "", location.pathname);
   store(tab, "tok-chat-name", me);
   store(browser, "tok-chat-name", me);
   restore();
@@ -354,10 +378,23 @@ function people() {
   return [...names].map(entry).sort((a, b) => b.online - a.online || compareNames(a, b));
 }
 
+// The list of all has only the largest rooms.
+const countMembers = (room) => members.get(room)?.count ?? rooms.get(room) ?? 0;
+
+function describeRoom({ name, joined }) {
+  const known = members.get(name);
+  if (joined && known) {
+    const others = known.count - known.names.length;
+    return known.names.join(", ") + (others > 0 ? ` and ${others} more` : "");
+  }
+  const count = countMembers(name);
+  return count ? `${count} in the room` : "";
+}
+
 function allRooms() {
   const names = new Set(rooms.keys());
   for (const c of conversations.values()) if (c.kind === "room") names.add(c.name);
-  const entry = (name) => ({ kind: "room", name, key: keyOf("room", name), members: rooms.get(name)?.length ?? 0 });
+  const entry = (name) => ({ kind: "room", name, key: keyOf("room", name), members: countMembers(name) });
   return [...names].map(entry).sort(compareNames);
 }
 
@@ -431,12 +468,11 @@ function renderHeader() {
   $("open").hidden = !c;
   if (!c) return;
   const isRoom = c.kind === "room";
-  const members = rooms.get(c.name) ?? [];
   $("title").textContent = isRoom ? `# ${c.name}` : c.name;
   $("subtitle").textContent =
     connection.state === "ended" ? "Not connected."
     : !isOnline() ? "You are offline. What you write is sent when you are back."
-    : isRoom ? (members.length ? members.join(", ") : "Nobody is here.")
+    : isRoom ? describeRoom(c)
     : online.has(c.name) ? "online"
     : "away; what you write waits for up to 7 days";
   $("leave").hidden = !(isRoom && c.joined);
@@ -514,7 +550,8 @@ function paintState(item, message) {
 }
 
 function updateMessage(message) {
-  const item = $("message-list").querySelector(`[data-cid="${message.cid}"]`);
+  // No selector: another client of the same name may have made up the id.
+  const item = [...$("message-list").children].findLast((item) => item.dataset.cid === message.cid);
   if (item) paintState(item, message);
 }
 
@@ -596,7 +633,9 @@ document.addEventListener("visibilitychange", () => {
   renderLists();
 });
 
-const wanted = cleanName(new URLSearchParams(location.search).get("name") ?? load(tab, "tok-chat-name") ?? "");
-const problem = wanted ? problemWithName(wanted) : "";
-if (wanted && !problem) signIn(wanted);
-else askName(wanted || undefined, problem);
+// Whoever made a link must not choose the name that its visitors sign in with, and thereby take the name from others: a
+// link only fills the form in. A window whose user has chosen a name goes on under it.
+const chosen = cleanName(load(tab, "tok-chat-name") ?? "");
+const wanted = cleanName(new URLSearchParams(location.search).get("name") ?? chosen);
+if (chosen && wanted === chosen && !problemWithName(chosen)) signIn(chosen);
+else askName(wanted || undefined, wanted && problemWithName(wanted));

@@ -289,6 +289,9 @@ pub enum QueueError {
 }
 
 /// Keeps nothing: a hub without a queue. Messages with a TTL reach who is online and are refused otherwise.
+///
+/// For a user who is online the hub holds at most 1,000 of them that are not confirmed, and 8 MiB; one more is refused with
+/// [`SendError::Full`](crate::SendError::Full).
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs)]
 pub struct NoQueue;

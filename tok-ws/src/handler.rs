@@ -28,6 +28,9 @@ use crate::{
 /// It is a [`hyper::service::Service`] and a [`tower_service::Service`] for any body, so it mounts into routers: on
 /// axum with `Router::route_service("/ws", handler)`. Without a router, [`serve`](crate::serve) runs it on a listener.
 ///
+/// Under another server than `serve` the time for authentication counts from when the handler gets the request. To cut slow
+/// requests before that, to limit unfinished logins and to set `TCP_NODELAY` is then that server's task.
+///
 /// # Answers
 /// All before the 101, in this order (with the feature `http2`, extended CONNECT over HTTP/2 is answered alike and
 /// with a 200 in place of the 101): 404 another path; 405 not GET; 505 not HTTP/1.1; 426 no upgrade asked for, or

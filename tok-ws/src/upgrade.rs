@@ -1,8 +1,10 @@
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, net::SocketAddr};
 
 use base64::{Engine as _, alphabet, engine::general_purpose as base64_engine};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header, request::Parts};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header, request::Parts,
+};
 use http_body_util::Full;
 use tok_core::transport::PeerAddr;
 
@@ -24,6 +26,7 @@ use tok_core::transport::PeerAddr;
 pub struct UpgradeHead {
     uri: Uri,
     headers: HeaderMap,
+    extensions: Extensions,
     peer: Option<PeerAddr>,
     subprotocol: Option<HeaderValue>,
 }
@@ -32,9 +35,8 @@ impl UpgradeHead {
     /// The head of a checked request; `preferred` are the server's subprotocols, the best first.
     pub(crate) fn new(parts: Parts, peer: Option<PeerAddr>, preferred: &[HeaderValue]) -> Self {
         let Parts { uri, headers, extensions, .. } = parts;
-        let peer = peer.or_else(|| extensions.get::<PeerAddr>().copied());
-        let peer = peer.or_else(|| extensions.get::<std::net::SocketAddr>().copied().map(PeerAddr::Ip));
-        let mut head = Self { uri, headers, peer, subprotocol: None };
+        let peer = peer.or_else(|| peer_in(&extensions));
+        let mut head = Self { uri, headers, extensions, peer, subprotocol: None };
         let offered =
             |ours: &&HeaderValue| head.subprotocols().any(|name| name.as_bytes() == ours.as_bytes());
         head.subprotocol = preferred.iter().find(offered).cloned();
@@ -70,8 +72,32 @@ impl UpgradeHead {
         &self.headers
     }
 
-    /// The address that the connection comes from, which is a proxy's if there is one. Known under
-    /// [`serve`](crate::serve), or where the request's extensions hold a [`PeerAddr`] or a [`std::net::SocketAddr`].
+    /// The values that middleware and the server have put into the request: a user whom a layer has checked, say.
+    ///
+    /// ```
+    /// use tok_core::{Device, Refusal};
+    /// use tok_ws::UpgradeHead;
+    ///
+    /// /// What a layer before the handler inserts.
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// async fn authenticate(head: UpgradeHead) -> Result<Device, Refusal> {
+    ///     let User(name) = head.extensions().get().ok_or_else(|| Refusal::unauthorized("no user"))?;
+    ///     Ok(Device::new(name.as_str()))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The address that the connection comes from. Behind a proxy it is the proxy's address.
+    ///
+    /// [`serve`](crate::serve) knows the address of every connection. Under another server the address is taken from
+    /// the request's extensions: a [`PeerAddr`], else a [`std::net::SocketAddr`], else, with the feature `axum`, the
+    /// `ConnectInfo<SocketAddr>` of axum 0.8, which is there if the router is served with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`. Without any of them it is `None`.
     #[must_use]
     pub fn remote_addr(&self) -> Option<PeerAddr> {
         self.peer
@@ -101,6 +127,20 @@ impl fmt::Debug for UpgradeHead {
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
+}
+
+/// The address that a server other than [`serve`](crate::serve) has put into the request.
+fn peer_in(extensions: &Extensions) -> Option<PeerAddr> {
+    if let Some(peer) = extensions.get::<PeerAddr>() {
+        return Some(*peer);
+    }
+    let addr = extensions.get::<SocketAddr>().copied();
+    #[cfg(feature = "axum")]
+    let addr = addr.or_else(|| {
+        let info = extensions.get::<axum::extract::ConnectInfo<SocketAddr>>()?;
+        Some(info.0)
+    });
+    addr.map(PeerAddr::Ip)
 }
 
 /// How a checked request is answered.
@@ -294,5 +334,43 @@ mod tests {
         assert_eq!(head(&[]).query("uid").as_deref(), Some("a b"));
         assert_eq!(head(&[]).query("x").as_deref(), Some("/"));
         assert!(!format!("{:?}", head(&[])).contains("uid"));
+    }
+
+    fn head_with(extensions: Extensions) -> UpgradeHead {
+        let mut request = Request::get("/ws").body(()).unwrap();
+        *request.extensions_mut() = extensions;
+        UpgradeHead::new(request.into_parts().0, None, &[])
+    }
+
+    #[test]
+    fn extensions_reach_the_authenticator_and_stay_out_of_logs() {
+        let mut extensions = Extensions::new();
+        extensions.insert("secret of a middleware");
+        let head = head_with(extensions);
+        assert_eq!(head.extensions().get(), Some(&"secret of a middleware"));
+        assert_eq!(head.clone().extensions().get::<u8>(), None);
+        assert!(!format!("{head:?}").contains("secret"));
+    }
+
+    #[test]
+    fn the_address_is_taken_from_extensions_unless_the_server_knows_it() {
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let mut extensions = Extensions::new();
+        assert_eq!(head_with(extensions.clone()).remote_addr(), None);
+        #[cfg(feature = "axum")]
+        {
+            extensions.insert(axum::extract::ConnectInfo(addr("[2001:db8::1]:1")));
+            let expected = Some(PeerAddr::Ip(addr("[2001:db8::1]:1")));
+            assert_eq!(head_with(extensions.clone()).remote_addr(), expected);
+        }
+        extensions.insert(addr("192.0.2.1:2"));
+        assert_eq!(head_with(extensions.clone()).remote_addr(), Some(PeerAddr::Ip(addr("192.0.2.1:2"))));
+        extensions.insert(PeerAddr::Unix);
+        assert_eq!(head_with(extensions.clone()).remote_addr(), Some(PeerAddr::Unix));
+
+        let mut request = Request::get("/ws").body(()).unwrap();
+        *request.extensions_mut() = extensions;
+        let known = Some(PeerAddr::Ip(addr("198.51.100.1:3")));
+        assert_eq!(UpgradeHead::new(request.into_parts().0, known, &[]).remote_addr(), known);
     }
 }

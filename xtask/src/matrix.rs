@@ -49,6 +49,7 @@ pub(crate) const ROWS: &[Row] = &[
     only("tok-ws", &["async-tungstenite"]),
     only("tok-ws", &["tokio-websockets"]),
     only("tok-ws", &["http2"]),
+    only("tok-ws", &["axum"]),
     only("tok-ws", &["testkit"]),
     only("tok-ws", &["tokio-tungstenite", "async-tungstenite"]),
     only("tok-ws", &["tokio-tungstenite", "tokio-websockets"]),

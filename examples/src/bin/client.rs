@@ -1,4 +1,4 @@
-//! A terminal client over TCP: prints what comes, and sends each line that is typed.
+//! A terminal client over TCP: prints what comes, with control characters escaped, and sends each line that is typed.
 //!
 //! `client 127.0.0.1:9002 alice [TOKEN]`, then for example `Q3600|bob|tea at five?` (see `examples::gateway`).
 
@@ -68,11 +68,27 @@ fn chat(addr: &str, login: &str) -> io::Result<()> {
             // Fails once the input has ended: what is not confirmed comes again at the next login.
             let _ = send(&outgoing, &[]);
         } else {
-            println!("{}", String::from_utf8_lossy(&frame));
+            writeln!(io::stdout(), "{}", printable(&String::from_utf8_lossy(&frame)))?;
         }
     }
     eprintln!("client: the server closed the connection");
     Ok(())
+}
+
+/// Escapes what a terminal obeys instead of showing it, and what lets one message look like two: control characters (C0,
+/// DEL and C1, so also line ends), line separators, and marks that turn the direction of the text around.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let is_hidden =
+            matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match c {
+            '\t' | '\r' | '\n' => shown.extend(c.escape_default()),
+            _ if c.is_control() || is_hidden => shown.extend(c.escape_unicode()),
+            _ => shown.push(c),
+        }
+    }
+    shown
 }
 
 fn send_lines(outgoing: &Mutex<TcpStream>) {
@@ -110,4 +126,20 @@ fn read_frame(incoming: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut frame = vec![0; length];
     incoming.read_exact(&mut frame)?;
     Ok(Some(frame))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn control_characters_are_escaped_and_other_text_is_not() {
+        let text = "caf\u{e9} \u{5e9}\u{5dc}\u{5d5}\u{5dd} \u{1f375} a\\b";
+        assert_eq!(printable(text), text);
+        assert_eq!(printable("\r\n\t\0\u{1b}\u{7f}\u{85}\u{9f}"), r"\r\n\t\u{0}\u{1b}\u{7f}\u{85}\u{9f}");
+        for c in ['\u{2028}', '\u{2029}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'] {
+            assert_eq!(printable(&c.to_string()), c.escape_unicode().to_string());
+        }
+        assert_eq!(printable(&String::from_utf8_lossy(b"\x9b2J")), "\u{fffd}2J");
+    }
 }

@@ -1,13 +1,22 @@
-//! The gateway program; see `examples::gateway`.
+//! The gateway program; see `examples::gateway`. It runs on Unix systems.
 
+use std::process::ExitCode;
+#[cfg(unix)]
 use std::{
     env,
     io::{self, Write},
-    process::ExitCode,
 };
 
+#[cfg(unix)]
 use examples::gateway::{self, Addresses, Command, Flags, HELP, QueueName};
 
+#[cfg(not(unix))]
+fn main() -> ExitCode {
+    eprintln!("gateway: it listens on Unix sockets and obeys Unix signals; this system has neither");
+    ExitCode::from(2)
+}
+
+#[cfg(unix)]
 fn main() -> ExitCode {
     match Flags::parse(env::args_os().skip(1)) {
         Ok(Command::Serve(flags)) => serve(&flags),
@@ -22,6 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[cfg(unix)]
 fn serve(flags: &Flags) -> ExitCode {
     let stop = || {
         let signal = gateway::stop_signal(flags.runtime)?;
@@ -48,6 +58,7 @@ fn serve(flags: &Flags) -> ExitCode {
 }
 
 /// The one line on stdout. Whoever started the gateway may have closed it, which is no reason to stop.
+#[cfg(unix)]
 fn say_ready(addresses: &Addresses) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{addresses}").and_then(|()| stdout.flush());

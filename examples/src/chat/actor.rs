@@ -5,23 +5,22 @@ use std::{
 
 use tok_core::{Actor, Hub, Message, MessageId, Outcome, Receipt, SendError, Session, Uid, async_trait};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, watch},
     time,
 };
 
 use super::{
     MAX_NAME, MAX_TEXT, TTL, is_name,
     protocol::{ClientMessage, ServerMessage},
+    receipts::Receipts,
     recent::Recent,
     room::{Member, NodeNumber, Rooms},
 };
 
-/// The receipts awaited at once. Past it, messages get no second tick: they are delivered all the same.
+/// The receipts awaited at once, and those of them for one sender. Past it the oldest gives way: its message gets no
+/// second tick, and is delivered all the same.
 const MAX_RECEIPTS: usize = 1000;
-
-/// Those of them that one user may have open, so that writing to somebody who is away for long does not use up
-/// everybody's.
-const MAX_RECEIPTS_PER_USER: usize = 100;
+const MAX_RECEIPTS_PER_SENDER: usize = 100;
 
 /// The users whose last messages are remembered, and how many messages of each.
 const RECENT_USERS: usize = 1000;
@@ -46,22 +45,12 @@ struct State {
     rooms: Rooms,
     /// Somebody came, left, or changed rooms.
     changed: Notify,
-    senders: Mutex<Recent<Uid, Sender>>,
-    receipts: Arc<Semaphore>,
+    /// Sessions that have not been told yet who is online.
+    newcomers: Mutex<Vec<Session>>,
+    /// The last messages of users who sent something lately.
+    senders: Mutex<Recent<Uid, Recent<String, ()>>>,
+    receipts: Receipts,
     stopped: watch::Receiver<bool>,
-}
-
-/// What is remembered of a user who sent something.
-#[derive(Debug)]
-struct Sender {
-    cids: Recent<String, ()>,
-    receipts: Arc<Semaphore>,
-}
-
-impl Sender {
-    fn new() -> Self {
-        Self { cids: Recent::new(RECENT_MESSAGES), receipts: Arc::new(Semaphore::new(MAX_RECEIPTS_PER_USER)) }
-    }
 }
 
 impl Chat {
@@ -70,8 +59,9 @@ impl Chat {
             state: Arc::new(State {
                 rooms: Rooms::default(),
                 changed: Notify::new(),
+                newcomers: Mutex::default(),
                 senders: Mutex::new(Recent::new(RECENT_USERS)),
-                receipts: Arc::new(Semaphore::new(MAX_RECEIPTS)),
+                receipts: Receipts::new(MAX_RECEIPTS, MAX_RECEIPTS_PER_SENDER),
                 stopped,
             }),
             node: 0,
@@ -99,8 +89,14 @@ impl Chat {
         self.state.changed.notified().await;
     }
 
+    /// The sessions that have opened since the last call.
+    pub(super) fn newcomers(&self) -> Vec<Session> {
+        std::mem::take(&mut *lock(&self.state.newcomers))
+    }
+
     pub(super) fn open(&self, session: &Session) {
         reply(session, ServerMessage::Welcome { name: session.device().uid().to_string() });
+        lock(&self.state.newcomers).push(session.clone());
         self.state.changed.notify_one();
     }
 
@@ -146,7 +142,9 @@ impl Chat {
 
     fn join(&self, session: &Session, room: &str) {
         if !is_name(room) {
-            let reason = format!("a room's name has 1 to {MAX_NAME} characters and no space at its ends");
+            let reason = format!(
+                "a room's name has 1 to {MAX_NAME} characters, no control characters and no space at its ends"
+            );
             return reply(session, ServerMessage::error(reason));
         }
         match session.join(room) {
@@ -175,9 +173,9 @@ impl Chat {
             format!("a message has at most {MAX_TEXT} characters")
         } else {
             let is_new = {
-                let mut senders = self.senders();
-                let (sender, _) = senders.find_or_insert(session.device().uid().clone(), Sender::new);
-                sender.cids.find_or_insert(cid.clone(), || ()).1
+                let mut senders = lock(&self.state.senders);
+                let (cids, _) = senders.find_or_insert(session.device().uid().clone(), new_cids);
+                cids.find_or_insert(cid.clone(), || ()).1
             };
             if is_new {
                 return Some(cid);
@@ -192,7 +190,7 @@ impl Chat {
     /// Gives a claimed message up: the client may try again.
     async fn disclaim(&self, session: &Session, cid: String, error: &SendError) {
         let uid = session.device().uid();
-        self.senders().find_or_insert(uid.clone(), Sender::new).0.cids.remove(&cid);
+        lock(&self.state.senders).find_or_insert(uid.clone(), new_cids).0.remove(&cid);
         // To the user rather than to this connection: a newer one may have sent the message again, and been told that
         // it was taken.
         let _ = session.hub().send(uid, failed(cid, error.to_string())).await;
@@ -200,10 +198,9 @@ impl Chat {
 
     /// Sends the second tick when a client of the receiver has the message.
     fn watch(&self, hub: &Hub, receipt: Receipt, sender: Uid, cid: String) {
-        let Some(permits) = self.receipt_permits(&sender) else { return };
+        let mut place = self.state.receipts.enter(&sender);
         let (to, mut stopped, patience) = (hub.clone(), self.state.stopped.clone(), self.patience);
         let delivered = async move {
-            let _permits = permits;
             if time::timeout(patience, receipt.outcome()).await == Ok(Outcome::Confirmed) {
                 // Kept like a message, for a sender who is away now. A full queue costs the tick.
                 let _ = to.send(sender, ServerMessage::Delivered { cid }).ttl(TTL).await;
@@ -212,25 +209,21 @@ impl Chat {
         let task = async move {
             tokio::select! {
                 () = delivered => {}
+                () = place.is_taken() => {}
                 _ = stopped.wait_for(|stopped| *stopped) => {}
             }
         };
         hub.runtime().spawn("receipt", Box::pin(task));
     }
+}
 
-    /// Room for one more receipt, in all and of this sender.
-    fn receipt_permits(&self, sender: &Uid) -> Option<[OwnedSemaphorePermit; 2]> {
-        let own = {
-            let mut senders = self.senders();
-            Arc::clone(&senders.find_or_insert(sender.clone(), Sender::new).0.receipts)
-        };
-        Some([own.try_acquire_owned().ok()?, Arc::clone(&self.state.receipts).try_acquire_owned().ok()?])
-    }
+fn new_cids() -> Recent<String, ()> {
+    Recent::new(RECENT_MESSAGES)
+}
 
-    fn senders(&self) -> MutexGuard<'_, Recent<Uid, Sender>> {
-        // Nothing panics under the lock.
-        self.state.senders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under the locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]

@@ -6,6 +6,7 @@
 //! | `actor` | what the server does with a client's message |
 //! | `room` | who is in which room |
 //! | `recent` | which messages were taken already, so that one that is sent again is not delivered again |
+//! | `receipts` | how many receipts are awaited, and whose give way |
 //! | `presence` | tells everybody who is online |
 //! | `page` | the web page's files and their headers |
 //! | `cluster` | the same on two nodes |
@@ -20,6 +21,7 @@ mod config;
 mod page;
 mod presence;
 pub mod protocol;
+mod receipts;
 mod recent;
 mod room;
 mod signal;
@@ -131,13 +133,18 @@ fn authenticate(uid: Option<&str>) -> Result<Device, Refusal> {
     if is_name(uid) {
         Ok(Device::new(uid))
     } else {
-        Err(Refusal::bad_request(format!("a name has 1 to {MAX_NAME} characters and no space at its ends")))
+        Err(Refusal::bad_request(format!(
+            "a name has 1 to {MAX_NAME} characters, no control characters and no space at its ends"
+        )))
     }
 }
 
-/// Whether users and rooms can be called so. Names that look the same are not sorted out: homographs are beyond an
+/// Whether users and rooms can be called so. Marks that turn the direction of the text around are refused, because they
+/// would reach into the text beside the name. Names that look the same are not sorted out: homographs are beyond an
 /// example.
 fn is_name(name: &str) -> bool {
     let count = name.chars().take(MAX_NAME + 1).count();
-    (1..=MAX_NAME).contains(&count) && name.trim() == name && !name.contains(char::is_control)
+    let cannot_be_shown =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (1..=MAX_NAME).contains(&count) && name.trim() == name && !name.contains(cannot_be_shown)
 }

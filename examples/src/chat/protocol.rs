@@ -53,13 +53,32 @@ pub enum ServerMessage {
         /// The user's own name.
         name: String,
     },
-    /// Everybody who is online and every room, in alphabetical order. Sent after each change; several that come
-    /// together share one.
+    /// Everybody who is online and the largest rooms, in alphabetical order. Sent once, behind the welcome, and again
+    /// if changes may have been lost.
     Presence {
         /// The users online.
         users: Vec<String>,
-        /// The rooms and who is in them.
+        /// The rooms that somebody is in; of many the 200 largest.
         rooms: Vec<RoomInfo>,
+    },
+    /// What has changed of [`Presence`](Self::Presence) since it was sent. Several changes that come together share a
+    /// message.
+    Changes {
+        /// The users who have come.
+        online: Vec<String>,
+        /// The users who have gone.
+        offline: Vec<String>,
+        /// The rooms whose number of members has changed. One with 0 members leaves the list.
+        rooms: Vec<RoomInfo>,
+    },
+    /// Who is in a room. Sent to those who are in it, after each change.
+    Members {
+        /// The room.
+        room: String,
+        /// Some of its members, in alphabetical order; of many the 20 who came first.
+        names: Vec<String>,
+        /// How many members it has.
+        count: usize,
     },
     /// A message of another user to this one.
     Direct {
@@ -116,14 +135,14 @@ pub enum ServerMessage {
     },
 }
 
-/// A room that somebody is in.
+/// A room, as those see it who are not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_structs, reason = "this is the protocol, and tests read it")]
 pub struct RoomInfo {
     /// The room.
     pub name: String,
-    /// Who is in it, in alphabetical order.
-    pub members: Vec<String>,
+    /// How many members it has.
+    pub members: usize,
 }
 
 impl ServerMessage {

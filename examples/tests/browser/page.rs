@@ -10,15 +10,42 @@ use super::webdriver::{Browser, ENTER, Window};
 pub(crate) struct Page<'a>(Window<'a>);
 
 impl<'a> Page<'a> {
+    /// Opens a window.
+    pub(crate) async fn open(browser: &'a Browser, addr: SocketAddr, path: &str) -> Self {
+        Self(browser.open(&format!("http://{addr}{path}")).await)
+    }
+
     /// Opens a window, and signs in with the form.
     pub(crate) async fn sign_in(browser: &'a Browser, addr: SocketAddr, name: &str) -> Self {
-        let page = Self(browser.open(&format!("http://{addr}/")).await);
+        let page = Self::open(browser, addr, "/").await;
         let input = page.0.find("//*[@data-testid='name-input']").await;
         page.0.clear(&input).await;
         page.0.keys(&input, &format!("{name}{ENTER}")).await;
-        page.sees(&format!("*[@data-testid='me' and .='{name}']")).await;
-        page.sees_status("online").await;
+        page.is_signed_in(name).await;
         page
+    }
+
+    pub(crate) async fn is_signed_in(&self, name: &str) {
+        self.sees(&format!("*[@data-testid='me' and .='{name}']")).await;
+        self.sees_status("online").await;
+    }
+
+    /// The name in the form that asks for one; `None` if the window does not ask.
+    pub(crate) async fn asked_name(&self) -> Option<String> {
+        let script =
+            "return document.getElementById('login').hidden || !document.getElementById('app').hidden
+                        ? null : document.getElementById('name-input').value";
+        serde_json::from_value(self.0.run(script).await).unwrap()
+    }
+
+    pub(crate) async fn reload(&self) {
+        self.0.reload().await;
+    }
+
+    /// Writes into the browser's storage what a page has kept under a name.
+    pub(crate) async fn store(&self, name: &str, kept: &serde_json::Value) {
+        let item = serde_json::Value::String(kept.to_string());
+        self.0.run(&format!("localStorage.setItem('tok-chat:{name}', {item})")).await;
     }
 
     pub(crate) async fn close(self) {

@@ -144,6 +144,10 @@ impl Window<'_> {
         self.post("/execute/sync", json!({ "script": script, "args": [] })).await.unwrap()
     }
 
+    pub(crate) async fn reload(&self) {
+        self.post("/refresh", json!({})).await.unwrap();
+    }
+
     pub(crate) async fn close(self) {
         self.switch().await;
         self.browser.call(Method::DELETE, "/window", Value::Null).await.unwrap();

@@ -1,10 +1,14 @@
 //! The chat's server in this process, and its clients.
 
-use std::{future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use examples::chat::{
     self, Addresses, Config,
-    protocol::{ClientMessage, RoomInfo, ServerMessage},
+    protocol::{ClientMessage, ServerMessage},
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
@@ -74,13 +78,46 @@ impl Server {
 pub(crate) struct Client {
     ws: WebSocketStream<MaybeTlsStream<TcpStream>>,
     cids: usize,
+    seen: Presence,
+}
+
+/// What a client has been told of users and rooms.
+#[derive(Debug, Default)]
+struct Presence {
+    users: BTreeSet<String>,
+    rooms: BTreeMap<String, usize>,
+    members: BTreeMap<String, Vec<String>>,
+}
+
+impl Presence {
+    /// Takes in a message; whether it was about this.
+    fn update(&mut self, message: &ServerMessage) -> bool {
+        match message.clone() {
+            ServerMessage::Presence { users, rooms } => {
+                self.users = users.into_iter().collect();
+                self.rooms = rooms.into_iter().map(|room| (room.name, room.members)).collect();
+            }
+            ServerMessage::Changes { online, offline, rooms } => {
+                self.users.extend(online);
+                self.users.retain(|user| !offline.contains(user));
+                self.rooms.extend(rooms.into_iter().map(|room| (room.name, room.members)));
+                self.rooms.retain(|_, members| *members > 0);
+            }
+            ServerMessage::Members { room, names, count } => {
+                assert!(names.len() <= count.min(20));
+                self.members.insert(room, names);
+            }
+            _ => return false,
+        }
+        true
+    }
 }
 
 impl Client {
     /// Logs in and waits until the login has taken effect.
     pub(crate) async fn login(url: &str) -> Self {
         let (ws, _) = connect_async(url).await.unwrap();
-        let mut client = Self { ws, cids: 0 };
+        let mut client = Self { ws, cids: 0, seen: Presence::default() };
         client.until("the welcome", |message| matches!(message, ServerMessage::Welcome { .. })).await;
         client
     }
@@ -104,12 +141,12 @@ impl Client {
         self.send(&ClientMessage::Join { room: room.into() }).await;
     }
 
-    /// The next message, lists of who is online aside.
+    /// The next message, those about users and rooms aside.
     pub(crate) async fn next(&mut self) -> ServerMessage {
-        self.until("a message", |message| !matches!(message, ServerMessage::Presence { .. })).await
+        self.until("a message", |_| true).await
     }
 
-    /// The next message that is wanted; those before it are skipped.
+    /// The next message that is wanted; those before it are skipped, and so are those about users and rooms.
     pub(crate) async fn until(
         &mut self,
         what: &str,
@@ -117,38 +154,53 @@ impl Client {
     ) -> ServerMessage {
         let wanted = async {
             loop {
-                if let Message::Text(text) = self.ws.next().await.unwrap().unwrap() {
-                    let message = serde_json::from_str(&text).unwrap();
-                    if wanted(&message) {
-                        return message;
-                    }
+                let message = self.read().await;
+                if !self.seen.update(&message) && wanted(&message) {
+                    return message;
                 }
             }
         };
         patiently(what, wanted).await
     }
 
-    pub(crate) async fn until_online(&mut self, names: &[&str]) {
-        let wanted = |message: &ServerMessage| match message {
-            ServerMessage::Presence { users, .. } => users == names,
-            _ => false,
-        };
-        self.until(&format!("{names:?} to be online"), wanted).await;
+    async fn read(&mut self) -> ServerMessage {
+        loop {
+            if let Message::Text(text) = self.ws.next().await.unwrap().unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
     }
 
-    pub(crate) async fn until_rooms(&mut self, expected: &[(&str, &[&str])]) {
-        let expected: Vec<RoomInfo> = expected
-            .iter()
-            .map(|(name, members)| RoomInfo {
-                name: (*name).into(),
-                members: members.iter().map(ToString::to_string).collect(),
-            })
-            .collect();
-        let wanted = |message: &ServerMessage| match message {
-            ServerMessage::Presence { rooms, .. } => *rooms == expected,
-            _ => false,
+    /// Reads until what has been seen of users and rooms is as expected. Returns the bytes of what was read about them.
+    async fn until_seen(&mut self, what: &str, expected: impl Fn(&Presence) -> bool) -> usize {
+        let mut bytes = 0;
+        let reading = async {
+            while !expected(&self.seen) {
+                let message = self.read().await;
+                if self.seen.update(&message) {
+                    bytes += serde_json::to_string(&message).unwrap().len();
+                }
+            }
         };
-        self.until(&format!("the rooms {expected:?}"), wanted).await;
+        patiently(what, reading).await;
+        bytes
+    }
+
+    pub(crate) async fn until_online(&mut self, names: &[&str]) {
+        self.until_seen(&format!("{names:?} to be online"), |seen| seen.users.iter().eq(names)).await;
+    }
+
+    /// Waits until there are these rooms with so many members, and no others.
+    pub(crate) async fn until_rooms(&mut self, rooms: &[(&str, usize)]) -> usize {
+        let expected: BTreeMap<String, usize> =
+            rooms.iter().map(|(name, members)| ((*name).to_owned(), *members)).collect();
+        self.until_seen(&format!("the rooms {rooms:?}"), |seen| seen.rooms == expected).await
+    }
+
+    /// Waits until these users are in a room that the client is in.
+    pub(crate) async fn until_members(&mut self, room: &str, names: &[&str]) {
+        let what = format!("{names:?} to be in {room}");
+        self.until_seen(&what, |seen| seen.members.get(room).is_some_and(|members| members == names)).await;
     }
 
     /// The goodbye and the close code with which the server ends the connection.
@@ -251,7 +303,7 @@ impl TcpClient {
                     continue;
                 }
                 let message = serde_json::from_slice(&data).unwrap();
-                if !matches!(message, ServerMessage::Presence { .. }) {
+                if !Presence::default().update(&message) {
                     return message;
                 }
             }

@@ -1,7 +1,7 @@
 //! Three gateways on one broker, as processes that are killed, stopped and cut off: what the contract says of one
 //! gateway holds for the cluster.
 
-#![cfg(any(feature = "nats", feature = "redis"))]
+#![cfg(all(unix, any(feature = "nats", feature = "redis")))]
 
 // The gateway's own tests use the rest.
 #[allow(dead_code, unused_imports)]

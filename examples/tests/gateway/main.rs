@@ -1,6 +1,8 @@
 //! The gateway, held to its contract by clients over real sockets. Most tests run it in this process, on threads and a
 //! runtime of its own; those about signals and memory run the program.
 
+#![cfg(unix)]
+
 mod support;
 
 mod client;

@@ -1,13 +1,9 @@
-//! In a router of axum, next to other routes.
+//! In a router of axum, next to other routes. With tok-ws's feature `axum` the authenticator sees the client's address,
+//! if the router is served with it.
 
 use std::net::SocketAddr;
 
-use axum::{
-    Router,
-    extract::{ConnectInfo, Request},
-    middleware::map_request,
-    routing::get,
-};
+use axum::{Router, routing::get};
 use tok_core::{Device, Hub, Refusal, transport::PeerAddr};
 use tok_ws::{UpgradeHead, WsConfigError, WsHandler};
 use tokio_tungstenite::connect_async;
@@ -16,16 +12,7 @@ use super::support::{ask, connect, hub, listener, status};
 
 fn router(hub: Hub) -> Result<Router, WsConfigError> {
     let handler = WsHandler::builder(hub, by_address).build()?;
-    Ok(Router::new()
-        .route_service("/chat/{room}", handler)
-        .layer(map_request(tell_address))
-        .route("/health", get(|| async { "fine" })))
-}
-
-/// axum knows the client's address as an extension of its own; the handler looks for a [`PeerAddr`].
-async fn tell_address(ConnectInfo(addr): ConnectInfo<SocketAddr>, mut request: Request) -> Request {
-    request.extensions_mut().insert(PeerAddr::Ip(addr));
-    request
+    Ok(Router::new().route_service("/chat/{room}", handler).route("/health", get(|| async { "fine" })))
 }
 
 /// Names everybody after the room in the path and the address.

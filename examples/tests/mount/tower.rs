@@ -18,8 +18,9 @@ use tokio_tungstenite::{connect_async, tungstenite::client::IntoClientRequest};
 
 use super::support::{ask, hub, listener, status};
 
-/// Where the middleware leaves the name for the authenticator to find.
-const USER: &str = "x-user";
+/// What the middleware adds to a request, where the authenticator finds it.
+#[derive(Clone)]
+struct User(&'static str);
 
 fn router(hub: Hub) -> Result<Router, WsConfigError> {
     let handler = WsHandler::builder(hub, by_middleware).build()?;
@@ -35,9 +36,9 @@ fn router(hub: Hub) -> Result<Router, WsConfigError> {
 
 /// Nobody comes here whom the middleware did not let through.
 async fn by_middleware(head: UpgradeHead) -> Result<Device, Refusal> {
-    match head.headers().get(USER).map(HeaderValue::to_str) {
-        Some(Ok(user)) => Ok(Device::new(user)),
-        _ => Err(Refusal::unauthorized("no user")),
+    match head.extensions().get() {
+        Some(User(name)) => Ok(Device::new(*name)),
+        None => Err(Refusal::unauthorized("no user")),
     }
 }
 
@@ -71,15 +72,14 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let token = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let user = match token {
-            Some(b"Bearer of-alice") => HeaderValue::from_static("alice"),
+            Some(b"Bearer of-alice") => User("alice"),
             _ => {
                 let mut refusal = Response::new(Full::from("no good token"));
                 *refusal.status_mut() = StatusCode::UNAUTHORIZED;
                 return Either::Right(ready(Ok(refusal)));
             }
         };
-        // In place of whatever the client wrote there.
-        request.headers_mut().insert(USER, user);
+        request.extensions_mut().insert(user);
         Either::Left(self.0.call(request))
     }
 }
@@ -93,7 +93,6 @@ async fn middleware_stands_before_the_handshake_and_behind_it() {
 
     let request = |token: Option<&'static str>| {
         let mut request = format!("ws://{addr}/ws").into_client_request().unwrap();
-        request.headers_mut().insert(USER, HeaderValue::from_static("mallory"));
         if let Some(token) = token {
             request.headers_mut().insert(header::AUTHORIZATION, HeaderValue::from_static(token));
         }

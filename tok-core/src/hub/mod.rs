@@ -125,8 +125,14 @@ impl Hub {
         Send { hub: Arc::clone(&self.inner), uid: uid.into(), message: message.into(), ttl: None }
     }
 
-    /// Sends one message to many users, each by the rules of [`send`](Self::send); the message is held and encoded
-    /// once. The results come in the order of the users.
+    /// Sends a message to many users: calls [`send`](Self::send) with this TTL for one after the other, and awaits each
+    /// before the next. Zero as the TTL sends a transient message. The results come in the order of the users.
+    ///
+    /// The users share the payload's bytes and nothing else. Each gets a message with an id of its own (unless `message`
+    /// has one), which counts against [`max_memory`](HubBuilder::max_memory) and is encoded by itself; a queue stores each
+    /// by itself. A thousand users who are away cost a thousand operations of the queue, one at a time.
+    ///
+    /// Dropping the future stops it: users whose turn has come have been sent the message, others have not.
     pub async fn send_many<I>(
         &self,
         uids: I,

@@ -40,8 +40,8 @@ impl Receipt {
         self.id
     }
 
-    /// The sessions that have it or are next to be given it. For a message that is not kept it says how many were
-    /// online to be sent it.
+    /// How many sessions were online to be sent it. A session that is behind may miss a persistent message that another
+    /// session of the user confirms first.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions
@@ -59,7 +59,8 @@ impl Receipt {
         self.offline
     }
 
-    /// Waits until the message has ended: at the latest when its TTL runs out.
+    /// Waits until the message has ended: at the latest when its TTL runs out. In a cluster it does not hear of a
+    /// confirmation on another node, and then waits for the whole TTL.
     ///
     /// Dropping the future loses nothing; it can be asked for again.
     pub async fn outcome(&self) -> Outcome {

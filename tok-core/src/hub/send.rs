@@ -34,7 +34,8 @@ impl Send {
         self
     }
 
-    /// Gives the message an id of the application's choice.
+    /// Gives the message an id of the application's choice. The hub does not compare ids: a second message with the same
+    /// id is delivered too.
     pub fn id(mut self, id: MessageId) -> Self {
         self.message = self.message.with_id(id);
         self

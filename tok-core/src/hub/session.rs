@@ -72,9 +72,12 @@ impl Session {
         self.core.slot.lock().is_live()
     }
 
-    /// Sends to this connection alone, at once and not kept; the order is that of the calls. It never waits: past
-    /// [`max_backlog`](crate::HubBuilder::max_backlog) the overflow policy applies. See also
-    /// [`writable`](Self::writable).
+    /// Sends a transient message to this connection alone. It never waits: past
+    /// [`max_backlog`](crate::HubBuilder::max_backlog) the overflow policy applies, which may drop the message; that is
+    /// no error. See also [`writable`](Self::writable).
+    ///
+    /// What is sent with this method arrives in the order of the calls. It has no place in the user's log: it overtakes
+    /// messages of [`Hub::send`](crate::Hub::send) that still wait in the log for this session.
     ///
     /// # Errors
     /// [`SendError::TooBig`], [`SendError::Overloaded`]. Sending to a session that has ended is no error, and does

@@ -105,8 +105,9 @@ impl RedbQueueBuilder {
     /// Opens the queue in the file at `path`, which is made if there is none (readable by its owner alone), in a directory
     /// that exists. The file is locked against other queues while this one lives.
     ///
-    /// Blocks while it reads and writes, after a crash for as long as [`fast_recovery`](Self::fast_recovery) says: call it
-    /// before the runtime starts or where blocking is allowed.
+    /// Blocks while it reads and writes: after a crash for as long as [`fast_recovery`](Self::fast_recovery) says, and with
+    /// [`verify`](Self::verify) or [`compact`](Self::compact) for as long as these take. Call it before the runtime starts
+    /// or where blocking is allowed, as in `spawn_blocking`.
     ///
     /// # Errors
     /// [`OpenError::Config`] if a limit is 0, which would keep nothing; the others are about the file.

@@ -68,6 +68,15 @@ async fn a_server_that_would_forget_sessions_or_lags_behind_is_refused() {
     assert!(matches!(looked, Err(RegistryError::Unavailable(_))), "{looked:?}");
 }
 
+/// Its keys are spread over servers, which only a client of clusters can follow.
+#[tokio::test]
+async fn a_node_of_a_redis_cluster_is_refused() {
+    let server = RedisServer::with_config("cluster-enabled yes\n").unwrap();
+    let error = RedisBroker::connect(server.url()).await.unwrap_err();
+    let ConnectError::Unsuitable { setting, found, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((setting.as_str(), found.as_str()), ("cluster-enabled", "yes"), "{error}");
+}
+
 #[tokio::test]
 async fn the_password_is_used_and_not_told() {
     let server = RedisServer::start().unwrap();

@@ -11,7 +11,7 @@ use tok_core::{
 use super::{
     Cluster, PAGE,
     ask::{unavailable, unexpected},
-    pulse, repair,
+    intake, pulse, repair,
 };
 use crate::{
     Cursor,
@@ -25,6 +25,7 @@ impl Relay for Cluster {
         if inner.node.set(node).is_err() {
             return Err(unavailable("this cluster handle is another hub's already: build one for each hub"));
         }
+        intake::start(inner);
         let runtime = &inner.runtime;
         let (weak, bell) = (Arc::downgrade(inner), Arc::clone(&inner.pulse));
         runtime.spawn("cluster pulse", Box::pin(pulse::run(weak, bell, Arc::clone(runtime))));
@@ -69,7 +70,7 @@ impl Relay for Cluster {
                     ended += epochs.len();
                     // Their node does so too, in a moment; from now on they do not count as online.
                     for epoch in epochs {
-                        inner.registry(inner.registry.release(uid, epoch)).await?;
+                        inner.registry_of(uid, inner.registry.release(uid, epoch)).await?;
                     }
                 }
                 _ => return Err(unexpected().into()),

@@ -13,11 +13,14 @@ use std::{
 
 use async_trait::async_trait;
 use tok_core::{Epoch, Uid, relay::Claim};
-use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::sync::Semaphore;
 
 use self::{leases::Leases, pages::Reaping};
 use super::{builder::Settings, failure::Failure, stream::Stream};
-use crate::{Claimed, Cursor, Lease, NodeId, Page, Registry, RegistryError, Restored, SessionRow};
+use crate::{
+    Claimed, Cursor, Lease, NodeId, Page, Registry, RegistryError, Restored, SessionRow,
+    permits::{Limits, Permit, Permits},
+};
 
 /// How often an operation begins again when other nodes change the row under it: each time one of them has got on. The
 /// timeout usually comes first.
@@ -40,11 +43,12 @@ pub struct NatsRegistry {
     timeout: Duration,
     in_flight: Semaphore,
     /// Operations of this node on one user's rows come one after the other: they would only make each other begin again.
-    turns: [Mutex<()>; TURNS],
+    turns: Permits,
 }
 
-/// Users share turns by chance.
-const TURNS: usize = 64;
+/// One at a time for each user. `in_flight` bounds how many there are.
+const TURNS: Limits =
+    Limits { permits: usize::MAX, permits_of_user: 1, waiting: usize::MAX, waiting_of_user: usize::MAX };
 
 impl NatsRegistry {
     pub(super) fn new(stream: Arc<Stream>, settings: &Settings) -> Self {
@@ -54,14 +58,14 @@ impl NatsRegistry {
             reaping: Reaping::default(),
             timeout: settings.timeout,
             in_flight: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
-            turns: [const { Mutex::const_new(()) }; TURNS],
+            turns: Permits::new(TURNS, 0),
         }
     }
 
-    async fn turn(&self, uid: &Uid) -> MutexGuard<'_, ()> {
-        let sum =
-            uid.as_str().bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        self.turns[sum % TURNS].lock().await
+    async fn turn(&self, uid: &Uid) -> Result<Permit<'_>, Failure> {
+        // Without limits on those who wait nobody is refused.
+        let turn = self.turns.acquire(Some(uid)).ok_or(Failure::Contended)?;
+        Ok(turn.await)
     }
 
     /// Runs an operation within its time, on a stream that is there: if it turns out to be gone it is made again.
@@ -90,7 +94,7 @@ impl NatsRegistry {
 impl Registry for NatsRegistry {
     async fn claim(&self, claim: &Claim, node: &NodeId) -> Result<Claimed, RegistryError> {
         self.run(|| async {
-            let _turn = self.turn(&claim.uid).await;
+            let _turn = self.turn(&claim.uid).await?;
             rows::claim(&self.stream, claim, node).await
         })
         .await
@@ -98,7 +102,7 @@ impl Registry for NatsRegistry {
 
     async fn restore(&self, row: &SessionRow) -> Result<Restored, RegistryError> {
         self.run(|| async {
-            let _turn = self.turn(&row.uid).await;
+            let _turn = self.turn(&row.uid).await?;
             rows::restore(&self.stream, row).await
         })
         .await
@@ -107,7 +111,7 @@ impl Registry for NatsRegistry {
     async fn release(&self, uid: &Uid, epoch: Epoch) -> Result<bool, RegistryError> {
         let removed = AtomicU64::new(0);
         self.run(|| async {
-            let _turn = self.turn(uid).await;
+            let _turn = self.turn(uid).await?;
             let count = rows::remove(&self.stream, uid, |row| row.epoch == epoch.get()).await?;
             removed.fetch_add(count as u64, Ordering::Relaxed);
             Ok(())

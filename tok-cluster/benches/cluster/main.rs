@@ -15,7 +15,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
 use measure::rate;
-use tok_cluster::{Bus, BusState, Cluster, Cursor, Inbound, NodeId, Registry};
+use tok_cluster::{Answer, Bus, BusState, Cluster, Cursor, Inbound, NodeId, Registry};
 use tok_core::{
     Actor, Device, Hub, Message, Session, Uid, async_trait,
     relay::Claim,
@@ -66,8 +66,8 @@ async fn measure(name: &str, start: fn() -> Broker, bare: impl AsyncFn(&Broker))
 struct Echo;
 
 impl Inbound for Echo {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
-        Some(frame.slice(..8))
+    fn request(&self, frame: Bytes, answer: Answer) {
+        answer.send(frame.slice(..8));
     }
 
     fn notify(&self, _: Bytes) {}

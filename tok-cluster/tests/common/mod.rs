@@ -20,7 +20,8 @@ use tok_core::{
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-pub(crate) const CAPS: Caps = Caps { durable: false, shared: true, max_messages: 10_000, max_bytes: 1 << 24, max_message: None };
+pub(crate) const CAPS: Caps =
+    Caps { durable: false, shared: true, max_messages: 10_000, max_bytes: 1 << 24, max_message: None };
 
 /// Answers what it gets, and joins rooms on request.
 pub(crate) struct Echo;

@@ -12,7 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tok_cluster::{BusState, Claimed, Inbound, NatsRegistry, NodeId, Registry, RegistryError, SessionRow};
+use tok_cluster::{
+    Answer, BusState, Claimed, Inbound, NatsRegistry, NodeId, Registry, RegistryError, SessionRow,
+};
 use tok_core::{Uid, relay::Claim};
 
 /// How long a test waits for what must happen.
@@ -102,9 +104,11 @@ impl Ear {
 }
 
 impl Inbound for Ear {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
+    fn request(&self, frame: Bytes, answer: Answer) {
         self.requests.lock().unwrap().push(frame.clone());
-        (!frame.starts_with(b"silence")).then(|| Bytes::from([b"re: ", &frame[..]].concat()))
+        if !frame.starts_with(b"silence") {
+            answer.send(Bytes::from([b"re: ", &frame[..]].concat()));
+        }
     }
 
     fn notify(&self, frame: Bytes) {

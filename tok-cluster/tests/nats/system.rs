@@ -55,7 +55,13 @@ impl Nodes {
     }
 
     async fn join_as(url: &str, nodes: usize, prefix: &str) -> Self {
-        let caps = Caps { durable: false, shared: true, max_messages: 10_000, max_bytes: 1 << 24 };
+        let caps = Caps {
+            durable: false,
+            shared: true,
+            max_messages: 10_000,
+            max_bytes: 1 << 24,
+            max_message: None,
+        };
         let queue = Arc::new(ReferenceQueue::with_caps(caps));
         let mut this = Self { url: url.to_owned(), prefix: prefix.to_owned(), queue, nodes: Vec::new() };
         for _ in 0..nodes {

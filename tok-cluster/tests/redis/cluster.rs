@@ -47,7 +47,13 @@ struct Nodes {
 impl Nodes {
     /// No node yet, on this server.
     async fn on(server: &RedisServer, request_timeout: Duration) -> Self {
-        let caps = Caps { durable: false, shared: true, max_messages: 10_000, max_bytes: 1 << 24, max_message: None };
+        let caps = Caps {
+            durable: false,
+            shared: true,
+            max_messages: 10_000,
+            max_bytes: 1 << 24,
+            max_message: None,
+        };
         let prefix = prefix();
         let broker = RedisBroker::builder(server.url()).prefix(&prefix).timeout(PATIENCE);
         Self {

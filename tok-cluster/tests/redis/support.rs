@@ -11,7 +11,7 @@ use std::{
 use brokers::RedisServer;
 use bytes::Bytes;
 use redis::{FromRedisValue, aio::MultiplexedConnection};
-use tok_cluster::{BusState, Inbound, NodeId, RedisBroker, RedisBrokerBuilder};
+use tok_cluster::{Answer, BusState, Inbound, NodeId, RedisBroker, RedisBrokerBuilder};
 use tok_core::relay::Claim;
 
 /// For tests that leave it running as it is; it ends with this process.
@@ -127,9 +127,11 @@ impl Ear {
 }
 
 impl Inbound for Ear {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
+    fn request(&self, frame: Bytes, answer: Answer) {
         self.requests.lock().unwrap().push(frame.clone());
-        (frame != "silence").then_some(frame)
+        if frame != "silence" {
+            answer.send(frame);
+        }
     }
 
     fn notify(&self, frame: Bytes) {

@@ -24,7 +24,8 @@ pub(crate) enum Mode {
 
 const NODES: usize = 3;
 const USERS: usize = 2;
-const CAPS: Caps = Caps { durable: true, shared: true, max_messages: 80, max_bytes: 1 << 20, max_message: None };
+const CAPS: Caps =
+    Caps { durable: true, shared: true, max_messages: 80, max_bytes: 1 << 20, max_message: None };
 /// After so long nothing is under way any more: nodes have looked into the queue for everybody, and been reaped.
 const LATE: Duration = Duration::from_secs(90);
 

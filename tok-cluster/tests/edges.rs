@@ -10,7 +10,7 @@ use tok_cluster::{
     Answer, Bus, BusState, Cluster, ClusterBuilder, Inbound, MemoryBroker, NodeId, Plan, Registry,
 };
 use tok_core::{
-    CloseReason, ConfigError, Device, Hub, SendError, Sso,
+    CloseReason, ConfigError, Device, Epoch, Hub, SendError, Sso,
     relay::{Claim, RelayError},
     rt::{BoxFuture, Instant, Runtime},
     testkit::sim::{Sim, SimRuntime},
@@ -82,7 +82,7 @@ fn another_version_is_refused_and_not_met_with_silence() {
         // The other way round: a user on a node that answers in another version, or nonsense.
         let registry = nodes.broker.registry();
         registry.beat(&stranger, 100 * SECOND).await.unwrap();
-        let claim = Claim { uid: "wim".into(), class: Some(String::new()) };
+        let claim = Claim { uid: "wim".into(), class: Some(String::new()), above: Epoch::default() };
         registry.claim(&claim, &stranger).await.unwrap();
         for answer in [&b"t\x09"[..], b"t\x01\x06\x01\x09", b"", b"HTTP/1.1 400\r\n"] {
             bus.open(&stranger, Arc::new(Parrot(answer))).await.unwrap();

@@ -17,7 +17,7 @@ use futures_util::{StreamExt, future::BoxFuture};
 use measure::rate;
 use tok_cluster::{Answer, Bus, BusState, Cluster, Cursor, Inbound, NodeId, Registry};
 use tok_core::{
-    Actor, Device, Hub, Message, Session, Uid, async_trait,
+    Actor, Device, Epoch, Hub, Message, Session, Uid, async_trait,
     relay::Claim,
     rt::Tokio,
     testkit::{MemoryPeer, Read, memory_pair},
@@ -155,7 +155,8 @@ async fn registry(on: &Broker) {
         rate(&format!("claim, {tasks:3} at once"), tasks, on, move |number| {
             let (registry, node) = (Arc::clone(&registry), node.clone());
             async move {
-                let claim = Claim { uid: user(number % USERS), class: Some(String::new()) };
+                let claim =
+                    Claim { uid: user(number % USERS), class: Some(String::new()), above: Epoch::default() };
                 registry.claim(&claim, &node).await.expect("a claim");
             }
         })
@@ -166,7 +167,8 @@ async fn registry(on: &Broker) {
     let claims = (0..USERS).map(|number| {
         let (registry, node) = (Arc::clone(&registry), node.clone());
         async move {
-            let claim = Claim { uid: Uid::from(format!("more-{number:06}")), class: Some(String::new()) };
+            let uid = Uid::from(format!("more-{number:06}"));
+            let claim = Claim { uid, class: Some(String::new()), above: Epoch::default() };
             registry.claim(&claim, &node).await.expect("a claim")
         }
     });

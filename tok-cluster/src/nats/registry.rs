@@ -33,7 +33,8 @@ const MOMENT: u64 = 1;
 /// message, and each node's lease another.
 ///
 /// An epoch is the place in the stream at which its row was first stored. A new stream begins at the microsecond in which
-/// the server made it, so that epochs rise from one stream to the next. A stream whose newest part is missing when the
+/// the server made it, so that epochs rise from one stream to the next. A [claim above](Claim::above) a higher number gives
+/// the row that number and one more; it counts as long as the user has a row. A stream whose newest part is missing when the
 /// server is back (it syncs its files every two minutes by default) is emptied and begins anew as soon as a node looks that
 /// had seen more of it; all nodes then put their rows back.
 pub struct NatsRegistry {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tok_cluster::{
     Answer, BusState, Claimed, Inbound, NatsRegistry, NodeId, Registry, RegistryError, SessionRow,
 };
-use tok_core::{Uid, relay::Claim};
+use tok_core::{Epoch, Uid, relay::Claim};
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ pub(crate) fn node(name: &str) -> NodeId {
 
 /// A claim of the user's one class.
 pub(crate) async fn claim(registry: &NatsRegistry, uid: &str, at: &str) -> Result<Claimed, RegistryError> {
-    let claim = Claim { uid: Uid::from(uid), class: Some(String::new()) };
+    let claim = Claim { uid: Uid::from(uid), class: Some(String::new()), above: Epoch::default() };
     registry.claim(&claim, &node(at)).await
 }
 
@@ -92,6 +92,11 @@ impl Ear {
 
     pub(crate) fn requests(&self) -> usize {
         self.requests.lock().unwrap().len()
+    }
+
+    /// The requests, and nobody else has them any more.
+    pub(crate) fn take(&self) -> Vec<Bytes> {
+        std::mem::take(&mut *self.requests.lock().unwrap())
     }
 
     pub(crate) fn notices(&self) -> usize {

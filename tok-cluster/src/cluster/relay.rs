@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Cursor,
-    frame::{Body, Reply},
+    frame::{self, Body, Reply},
 };
 
 #[async_trait]
@@ -95,6 +95,10 @@ impl Relay for Cluster {
     async fn users_online(&self) -> Result<usize, RelayError> {
         let users = self.inner.registry(self.inner.registry.users()).await?;
         Ok(usize::try_from(users).unwrap_or(usize::MAX))
+    }
+
+    fn max_message(&self) -> Option<usize> {
+        Some(self.inner.bus.max_frame().saturating_sub(frame::overhead(&self.inner.me)))
     }
 
     async fn online(&self) -> Result<Vec<Uid>, RelayError> {

@@ -1,6 +1,10 @@
 //! What the server must be.
 
+use std::collections::BTreeMap;
+
 use tok_core::error::ConnectError;
+
+use super::{link::Link, message};
 
 /// Scripts with flags, which say that they free memory.
 const OLDEST: ((u64, u64), &str) = ((7, 0), "7.0");
@@ -41,6 +45,26 @@ pub(super) fn check(sections: Sections<'_>) -> Result<(), ConnectError> {
         return Err(unsuitable("cluster-enabled", "yes", rule));
     }
     Ok(())
+}
+
+/// Checks that the server takes messages with the largest frames of this node.
+pub(super) async fn check_largest(link: &Link, max_frame: usize) -> Result<(), ConnectError> {
+    const SETTING: &str = "proto-max-bulk-len";
+    let mut asked = redis::cmd("CONFIG");
+    asked.arg("GET").arg(SETTING);
+    let answer = link.run(async move |mut request| asked.query_async(&mut request.redis).await).await;
+    // Many providers do not let their customers ask.
+    let Ok(answer): Result<BTreeMap<String, String>, _> = answer else { return Ok(()) };
+    let found = answer.get(SETTING).and_then(|value| value.parse::<usize>().ok());
+    let needed = max_frame.saturating_add(message::OVERHEAD);
+    match found.filter(|found| *found < needed) {
+        None => Ok(()),
+        Some(found) => Err(ConnectError::Unsuitable {
+            setting: SETTING.to_owned(),
+            found: found.to_string(),
+            rule: format!("must be at least {needed}, for frames of up to {max_frame} bytes (max_frame)"),
+        }),
+    }
 }
 
 fn field<'a>(text: &'a str, field: &str) -> &'a str {

@@ -68,6 +68,22 @@ async fn a_server_that_would_forget_sessions_or_lags_behind_is_refused() {
     assert!(matches!(looked, Err(RegistryError::Unavailable(_))), "{looked:?}");
 }
 
+#[tokio::test]
+async fn a_server_that_does_not_take_the_largest_frame_is_refused() {
+    let server = RedisServer::with_config("proto-max-bulk-len 2mb\n").unwrap();
+    let connect = |max_frame| RedisBroker::builder(server.url()).max_frame(max_frame).connect();
+    let error = connect(2 << 20).await.unwrap_err();
+    let ConnectError::Unsuitable { setting, found, rule } = &error else { panic!("{error:?}") };
+    assert_eq!((setting.as_str(), found.as_str()), ("proto-max-bulk-len", "2097152"));
+    assert!(rule.contains("2097152 bytes"), "{rule}");
+    // The most that it takes.
+    let broker = connect((2 << 20) - 17).await.unwrap();
+    let (bus, me) = (broker.bus(), node("a"));
+    bus.open(&me, crate::support::Ear::new()).await.unwrap();
+    let largest = bytes::Bytes::from(vec![b'x'; bus.max_frame()]);
+    assert!(bus.request(&me, largest.clone(), PATIENCE).await.unwrap() == largest);
+}
+
 /// Its keys are spread over servers, which only a client of clusters can follow.
 #[tokio::test]
 async fn a_node_of_a_redis_cluster_is_refused() {

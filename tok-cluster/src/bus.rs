@@ -13,7 +13,8 @@ use crate::NodeId;
 /// # Contract
 /// * A frame is delivered whole and unchanged, or not at all. It may be delivered twice.
 /// * Frames that one task sends to one node, each after the one before was answered, arrive in that order.
-/// * [`request`](Self::request) returns what the other node's [`Inbound::request`] answered, to this very frame.
+/// * [`request`](Self::request) returns what the other node's [`Inbound::request`] answered, to this very frame. Answers
+///   come when they are ready, in any order: a frame that is not answered yet does not hold back those behind it.
 /// * Nothing is buffered while the broker is away: what cannot be sent now fails now.
 /// * The driver never waits for a slow receiver of its own: `Inbound` does not block, and is called from the driver's
 ///   tasks, for one frame after the other or for several at once.
@@ -45,14 +46,36 @@ pub trait Bus: Send + Sync + 'static {
 
 /// What comes in: the other end of a [`Bus`]. Its methods do not block.
 pub trait Inbound: Send + Sync + 'static {
-    /// A frame that wants an answer. `None` is no answer: the sender's timeout will tell it.
-    fn request(&self, frame: Bytes) -> Option<Bytes>;
+    /// A frame that wants an answer. `answer` takes it, now or later, from any thread. If `answer` is dropped instead the
+    /// sender gets none, and its timeout ends the wait.
+    fn request(&self, frame: Bytes, answer: Answer);
 
     /// A frame that wants none.
     fn notify(&self, frame: Bytes);
 
     /// The connection to the broker changed.
     fn state(&self, state: BusState);
+}
+
+/// Takes the answer to one request.
+pub struct Answer(Box<dyn FnOnce(Bytes) + Send>);
+
+impl Answer {
+    /// Calls `send` with the answer. `send` must not block.
+    pub fn new(send: impl FnOnce(Bytes) + Send + 'static) -> Self {
+        Self(Box::new(send))
+    }
+
+    /// Answers the request. It waits for nothing; an answer that cannot be sent is lost.
+    pub fn send(self, answer: Bytes) {
+        (self.0)(answer);
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
 }
 
 /// The connection to the broker.

@@ -5,6 +5,7 @@ mod builder;
 mod claims;
 mod deliver;
 mod inbound;
+mod intake;
 mod login;
 mod peers;
 mod pulse;
@@ -25,7 +26,8 @@ use tok_core::{
 };
 
 use self::{
-    builder::Settings, claims::Claims, peers::Peers, repair::Pending, routes::Routes, status::Status,
+    builder::Settings, claims::Claims, intake::Intake, peers::Peers, repair::Pending, routes::Routes,
+    status::Status,
 };
 pub use self::{
     builder::{ClusterBuilder, Policy},
@@ -33,13 +35,13 @@ pub use self::{
 };
 use crate::{
     Bus, NodeId, Registry,
-    wait::{Bell, Permits},
+    permits::{Limits, Permits},
+    wait::Bell,
 };
 
-/// Registry operations under way at once, and callers that wait for one to end: beyond, they are overloaded. A broker's
-/// own throughput is reached far below (measured: NATS with three replicas at 64 to 256).
-const REGISTRY_IN_FLIGHT: usize = 256;
-const REGISTRY_WAITING: usize = 65_536;
+/// Registry operations under way at once, and callers that wait for one to end. Further callers are refused as
+/// overloaded. A broker's own throughput is reached far below (measured: NATS with three replicas at 64 to 256).
+const REGISTRY: Limits = Limits { permits: 256, permits_of_user: 16, waiting: 65_536, waiting_of_user: 1024 };
 
 /// Users whose rows are read at once.
 const PAGE: usize = 1000;
@@ -153,6 +155,8 @@ struct Inner {
     /// What failed and is tried again.
     pending: Pending,
     permits: Permits,
+    /// Frames of other nodes that wait for a worker.
+    intake: Arc<Intake>,
     /// Numbers requests: what arrives twice is known by it.
     next_id: AtomicU64,
     /// Woken for beats and for repairs; the tasks hold them beyond this.
@@ -174,7 +178,8 @@ impl Inner {
             routes: Routes::new(settings.max_routes, seed),
             claims: Claims::new(seed),
             pending: Pending::default(),
-            permits: Permits::new(REGISTRY_IN_FLIGHT, REGISTRY_WAITING),
+            permits: Permits::new(REGISTRY, seed),
+            intake: Arc::new(Intake::new(seed)),
             status: Status::default(),
             node: OnceLock::new(),
             next_id: AtomicU64::new(1),
@@ -196,6 +201,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // The tasks see that this is gone, and end.
+        self.intake.close();
         self.pulse.ring();
         self.repair.ring();
     }

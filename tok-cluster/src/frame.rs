@@ -137,6 +137,15 @@ impl Request {
     }
 }
 
+/// The most bytes of a frame from this node that are not data of the message that it carries, for a user or a room whose
+/// name is as long as allowed.
+pub(crate) fn overhead(from: &NodeId) -> usize {
+    let uid = Uid::from("x".repeat(Uid::MAX_BYTES));
+    let delivery = Delivery::Now { message: Message::binary(""), after: Some(Seq::START) };
+    let body = Body::Deliver { uid, delivery };
+    Request { from: from.clone(), id: 0, body }.encode().len()
+}
+
 impl Body {
     fn kind(&self) -> u8 {
         match self {

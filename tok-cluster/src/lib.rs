@@ -9,6 +9,7 @@ mod memory;
 #[cfg(feature = "nats")]
 mod nats;
 mod node;
+mod permits;
 #[cfg(feature = "redis")]
 mod redis;
 mod registry;
@@ -26,7 +27,7 @@ pub use self::nats::{NatsBroker, NatsBrokerBuilder, NatsBus, NatsRegistry};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisBroker, RedisBrokerBuilder, RedisBus, RedisRegistry};
 pub use self::{
-    bus::{Bus, BusError, BusState, Inbound},
+    bus::{Answer, Bus, BusError, BusState, Inbound},
     chaos::{Chaos, Faults, Link, Plan},
     cluster::{Cluster, ClusterBuilder, Policy, Stats},
     memory::{MemoryBroker, MemoryBus, MemoryRegistry},

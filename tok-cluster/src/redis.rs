@@ -50,7 +50,8 @@ use self::{link::Link, names::Names, scripts::Scripts};
 /// server (`client-output-buffer-limit pubsub`, by default 32 MiB), which this driver reports as a gap, as it does
 /// every loss of that connection. One that is dead without a word is found by the cluster's probe of itself.
 ///
-/// A server is refused that is older, that is a replica, or whose `maxmemory-policy` evicts any key. When its memory is
+/// A server is refused that is older, that is a replica or a node of a Redis Cluster, whose `maxmemory-policy` evicts any key,
+/// or whose `proto-max-bulk-len` is below [`max_frame`](RedisBrokerBuilder::max_frame). When its memory is
 /// used up, claims fail with [`Unavailable`](crate::RegistryError::Unavailable); releases and leases do not need any.
 ///
 /// # What it leaves
@@ -61,7 +62,7 @@ use self::{link::Link, names::Names, scripts::Scripts};
 /// # Access
 /// The URL is `redis://USER:PASSWORD@HOST:PORT/DB`, or `rediss://` with the crate's feature `redis-tls`, which trusts the
 /// system's certificates. The server's ACL must allow the keys and channels above (`~{PREFIX}:* &PREFIX:*`) and the
-/// commands `HELLO`, `INFO`, `TIME`, `EVALSHA`, `SCRIPT LOAD`, `PUBLISH`, `SUBSCRIBE`, `UNSUBSCRIBE`, and those of hashes, sets,
+/// commands `HELLO`, `CONFIG GET` (without it, whether the server's `proto-max-bulk-len` is large enough is not checked), `INFO`, `TIME`, `EVALSHA`, `SCRIPT LOAD`, `PUBLISH`, `SUBSCRIBE`, `UNSUBSCRIBE`, and those of hashes, sets,
 /// sorted sets and strings that the scripts call.
 #[derive(Clone)]
 pub struct RedisBroker {
@@ -89,6 +90,7 @@ impl RedisBroker {
         let client = client(&settings.url)?;
         let database = client.get_connection_info().redis_settings().db();
         let link = Link::open(client, settings.timeout).await?;
+        server::check_largest(&link, settings.max_frame).await?;
         Ok(Self {
             names: Arc::new(Names::new(&settings.prefix, database)),
             link: Arc::new(link),

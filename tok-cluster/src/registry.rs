@@ -18,7 +18,9 @@ use crate::NodeId;
 ///   follower's or a cache's answer is not good enough: of a message stored and a login claimed at the same time one
 ///   must see the other.)
 /// * Epochs rise from claim to claim of one user, also after a release, and after the table was lost as far as the
-///   server's clock does not go back.
+///   server's clock does not go back. Each is above [`Claim::above`], whatever the table has lost and whatever its
+///   clock says: by that a node gets an epoch that the queue accepts. A claim that asks for more than the registry's
+///   numbers can express fails.
 /// * Leases are judged by the server's clock or by the time that this process has seen pass, never by comparing two
 ///   machines' wall clocks.
 /// * Operations on different users run at the same time. None panics on any uid, class or number.
@@ -31,7 +33,7 @@ use crate::NodeId;
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {
     /// Adds a row for a session of `node`, in the place of the row of the same node and class if there is one, and gives
-    /// it an epoch above all that the user had. A class of `None` never takes a place.
+    /// it an epoch above all that the user had and above [`Claim::above`]. A class of `None` never takes a place.
     ///
     /// Rows of other nodes stay, of the same class too: who is displaced is the caller's to judge, and their own nodes'
     /// to release.

@@ -278,12 +278,8 @@ fn what_nobody_was_told_of_is_found_within_a_minute() {
         let nodes = Nodes::new(sim, 2).await;
         let mut pia = nodes.user(0, "pia").await;
         nodes.rt.sleep(SECOND).await;
-        let entry = Entry {
-            id: MessageId::from_u128(1),
-            kind: MessageKind::Text,
-            data: "untold".into(),
-            ttl: None,
-        };
+        let entry =
+            Entry { id: MessageId::from_u128(1), kind: MessageKind::Text, data: "untold".into(), ttl: None };
         nodes.queue.enqueue(&Uid::from("pia"), &[entry], Admit::WithinLimits).await.unwrap();
         let (got, took) = nodes.time(text(&mut pia)).await;
         assert_eq!(got, "untold");

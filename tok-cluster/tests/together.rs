@@ -7,8 +7,9 @@ use std::cell::{Cell, RefCell};
 use common::{HOUR, Nodes, each_seed, ended, numbers, text};
 use tok_cluster::{Cluster, MemoryBroker};
 use tok_core::{
-    Actor, CloseReason, ConfigError, Device, Hub, Message, Session, Sso, async_trait,
-    testkit::{MemoryPeer, queue::ReferenceQueue, sim::Sim},
+    Actor, CloseReason, ConfigError, Device, Hub, HubBuilder, Message, SendError, Session, Sso, async_trait,
+    relay::Relay,
+    testkit::{MemoryPeer, Read, queue::ReferenceQueue, sim::Sim},
 };
 
 #[test]
@@ -228,25 +229,6 @@ fn odd_uids_are_users_like_others() {
     });
 }
 
-/// Scenario 25.
-#[test]
-fn a_message_over_the_brokers_limit_is_refused_and_one_below_passes() {
-    each_seed(async |sim| {
-        let nodes = Nodes::new(sim, 2).await;
-        let mut jo = nodes.user(0, "jo").await;
-        let large = vec![0_u8; 2 * 1024 * 1024];
-        nodes.hub(1).send("jo", large.clone()).await.unwrap_err();
-        // A kept one crosses in the queue, which has its own limit.
-        nodes.hub(1).send("jo", large).ttl(HOUR).await.unwrap();
-        let mut read = 0;
-        while read < 2 * 1024 * 1024 {
-            let tok_core::testkit::Read::Message(message) = jo.recv().await else { panic!() };
-            read += message.data().len();
-        }
-        nodes.hub(1).send("jo", vec![0_u8; 1000 * 1024]).await.unwrap();
-    });
-}
-
 #[test]
 fn a_user_of_this_node_alone_costs_the_broker_nothing() {
     each_seed(async |sim| {
@@ -286,4 +268,56 @@ fn a_cluster_handle_is_one_hubs() {
     let hub = || Hub::builder(Nothing).runtime(sim.runtime()).relay(cluster.clone()).build();
     hub().unwrap();
     assert!(matches!(hub(), Err(ConfigError::Cluster(_))));
+}
+
+/// A broker that takes so large frames, and a hub's builder in its cluster.
+fn with_max_frame(sim: &Sim, bytes: usize) -> (Cluster, HubBuilder) {
+    let broker = MemoryBroker::with_max_frame(sim.runtime(), bytes);
+    let cluster = Cluster::builder(broker.registry(), broker.bus()).node("a").runtime(sim.runtime());
+    let cluster = cluster.build().unwrap();
+    (cluster.clone(), Hub::builder(Nothing).runtime(sim.runtime()).relay(cluster))
+}
+
+#[test]
+fn sizes_that_cannot_pass_the_broker_are_refused_with_both_numbers() {
+    let sim = Sim::new(1);
+    let limit = with_max_frame(&sim, 100_000).0.max_message().unwrap();
+    assert!((99_000..100_000).contains(&limit), "{limit}");
+    let outgoing = with_max_frame(&sim, 100_000).1.max_outgoing(limit + 1).build();
+    let incoming = with_max_frame(&sim, 100_000).1.max_message(limit + 1).build();
+    for (refused, name) in [(outgoing, "max_outgoing"), (incoming, "max_message")] {
+        let text = refused.unwrap_err().to_string();
+        for part in [name, "the cluster", &limit.to_string(), &(limit + 1).to_string()] {
+            assert!(text.contains(part), "{text:?} names {part}");
+        }
+    }
+    with_max_frame(&sim, 100_000).1.max_outgoing(limit).max_message(limit).build().unwrap();
+    // Defaults give way.
+    with_max_frame(&sim, 100_000).1.build().unwrap();
+}
+
+/// Scenario 25. What fits is what passes: the largest message crosses to the longest name.
+#[test]
+fn the_largest_message_passes_between_nodes_and_a_larger_one_nowhere() {
+    common::seeds(0..3, async |sim| {
+        let nodes = Nodes::new(sim, 2).await;
+        let limit = nodes.cluster(0).max_message().unwrap();
+        let (uid, room) = ("u".repeat(255), format!("join {}", "r".repeat(255)));
+        let mut peer = nodes.user(1, &uid).await;
+        peer.send(room.as_str());
+        assert_eq!(text(&mut peer).await, room);
+        // What the node has stored for the user stands in the frame too.
+        nodes.send_kept(0, &uid, 0..1).await;
+        numbers(&mut peer, 1).await;
+        let largest = Message::binary(vec![7; limit]);
+        assert_eq!(nodes.hub(0).send(uid.as_str(), largest.clone()).await.unwrap().sessions(), 1);
+        assert_eq!(peer.recv().await, Read::Message(largest.clone()));
+        nodes.hub(0).publish(&"r".repeat(255), largest.clone()).await.unwrap();
+        assert_eq!(peer.recv().await, Read::Message(largest));
+        let refused = nodes.hub(0).send(uid.as_str(), vec![7_u8; limit + 1]).await.unwrap_err();
+        assert!(
+            matches!(refused, SendError::TooBig { bytes, limit: at } if (bytes, at) == (limit + 1, limit)),
+            "{refused:?}"
+        );
+    });
 }

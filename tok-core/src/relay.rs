@@ -11,8 +11,8 @@ use crate::{CloseReason, Epoch, Message, Uid, error::BoxError, hub::Inner, queue
 /// # Contract
 /// * [`start`](Self::start) is called once, when the hub is built; what other nodes ask of this hub goes to the
 ///   [`Node`] that it is given.
-/// * [`claim`](Self::claim) gives epochs that rise from login to login of a user, on whatever nodes. When it returns,
-///   the sessions of the same class on other nodes have been fenced ([`Node::evict`]), as far as they can be reached.
+/// * [`claim`](Self::claim) gives epochs that rise from login to login of a user, on whatever nodes, and that are above
+///   [`Claim::above`]. When it returns, the sessions of the same class on other nodes have been fenced ([`Node::evict`]), as far as they can be reached.
 /// * Kept messages are in a queue that all nodes share before others hear of them, so a
 ///   [`Delivery::Stored`] that is lost delays a message and loses nothing.
 /// * What one task sends to one user, each after the one before has been answered, arrives in that order.
@@ -60,6 +60,13 @@ pub trait Relay: Send + Sync + 'static {
 
     /// The users with a session, on all nodes, this one among them.
     async fn online(&self) -> Result<Vec<Uid>, RelayError>;
+
+    /// The largest message that it carries between nodes, in bytes of data; `None`, the default, if only the hub's own
+    /// limits apply. A hub whose [`max_message`](crate::HubBuilder::max_message) or
+    /// [`max_outgoing`](crate::HubBuilder::max_outgoing) was set higher is refused when it is built.
+    fn max_message(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A login that wants to take effect.
@@ -70,6 +77,11 @@ pub struct Claim {
     pub uid: Uid,
     /// What the SSO policy made of the device: sessions of the same class are displaced; `None` displaces none.
     pub class: Option<String>,
+    /// The epoch of the claim is above this one: what the queue named when it refused an older epoch
+    /// ([`QueueError::Fenced`](crate::queue::QueueError::Fenced)). Zero, the default, asks for nothing. The queue can
+    /// remember a higher epoch than the cluster if the cluster's registry lost its data and its server's clock stepped
+    /// back, or if the queue was used without the cluster before.
+    pub above: Epoch,
 }
 
 /// A message for one user's sessions.

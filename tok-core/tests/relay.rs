@@ -199,7 +199,10 @@ fn a_relay_that_missed_something_can_make_up_for_it() {
         cluster.rt.sleep(Duration::from_secs(1)).await;
         assert_eq!(
             node.claims(),
-            [(Claim { uid: alice.clone(), class: Some(String::new()) }, Epoch::new(7))],
+            [(
+                Claim { uid: alice.clone(), class: Some(String::new()), above: Epoch::default() },
+                Epoch::new(7)
+            )],
             "the class of one session a user is empty"
         );
 

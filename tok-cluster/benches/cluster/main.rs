@@ -15,9 +15,9 @@ use std::{any::Any, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
 use measure::rate;
-use tok_cluster::{Bus, BusState, Cluster, Cursor, Inbound, NodeId, Registry};
+use tok_cluster::{Answer, Bus, BusState, Cluster, Cursor, Inbound, NodeId, Registry};
 use tok_core::{
-    Actor, Device, Hub, Message, Session, Uid, async_trait,
+    Actor, Device, Epoch, Hub, Message, Session, Uid, async_trait,
     relay::Claim,
     rt::Tokio,
     testkit::{MemoryPeer, Read, memory_pair},
@@ -66,8 +66,8 @@ async fn measure(name: &str, start: fn() -> Broker, bare: impl AsyncFn(&Broker))
 struct Echo;
 
 impl Inbound for Echo {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
-        Some(frame.slice(..8))
+    fn request(&self, frame: Bytes, answer: Answer) {
+        answer.send(frame.slice(..8));
     }
 
     fn notify(&self, _: Bytes) {}
@@ -155,7 +155,8 @@ async fn registry(on: &Broker) {
         rate(&format!("claim, {tasks:3} at once"), tasks, on, move |number| {
             let (registry, node) = (Arc::clone(&registry), node.clone());
             async move {
-                let claim = Claim { uid: user(number % USERS), class: Some(String::new()) };
+                let claim =
+                    Claim { uid: user(number % USERS), class: Some(String::new()), above: Epoch::default() };
                 registry.claim(&claim, &node).await.expect("a claim");
             }
         })
@@ -166,7 +167,8 @@ async fn registry(on: &Broker) {
     let claims = (0..USERS).map(|number| {
         let (registry, node) = (Arc::clone(&registry), node.clone());
         async move {
-            let claim = Claim { uid: Uid::from(format!("more-{number:06}")), class: Some(String::new()) };
+            let uid = Uid::from(format!("more-{number:06}"));
+            let claim = Claim { uid, class: Some(String::new()), above: Epoch::default() };
             registry.claim(&claim, &node).await.expect("a claim")
         }
     });

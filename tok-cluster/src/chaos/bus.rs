@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Chaos, Faults, Link, Opened, Shared};
 use crate::{
-    Bus, BusError, BusState, Inbound, NodeId,
+    Answer, Bus, BusError, BusState, Inbound, NodeId,
     wait::{sleep, within},
 };
 
@@ -28,8 +28,10 @@ impl Ear {
 }
 
 impl Inbound for Ear {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
-        self.hears(false).then(|| self.inner.request(frame)).flatten()
+    fn request(&self, frame: Bytes, answer: Answer) {
+        if self.hears(false) {
+            self.inner.request(frame, answer);
+        }
     }
 
     fn notify(&self, frame: Bytes) {

@@ -87,17 +87,44 @@ impl Inner {
         }
     }
 
-    /// Runs a registry operation when it is its turn, for at most a request timeout in all.
+    /// Runs a registry operation on the table as a whole, for at most a request timeout including its wait for a permit.
     pub(super) async fn registry<T>(
         &self,
         operation: impl Future<Output = Result<T, RegistryError>>,
     ) -> Result<T, RelayError> {
-        let turn = self.permits.acquire().ok_or(RelayError::Overloaded)?;
+        self.permitted(None, operation).await
+    }
+
+    /// Runs a registry operation on one user's rows, for at most a request timeout including its wait for a permit. One
+    /// user's operations get a share of the permits: where they are slow they do not keep others' waiting.
+    pub(super) async fn registry_of<T>(
+        &self,
+        uid: &Uid,
+        operation: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RelayError> {
+        self.permitted(Some(uid), operation).await
+    }
+
+    async fn permitted<T>(
+        &self,
+        uid: Option<&Uid>,
+        operation: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RelayError> {
+        let turn = self.permits.acquire(uid).ok_or(RelayError::Overloaded)?;
         let run = async {
             let _permit = turn.await;
             operation.await
         };
-        match within(&*self.runtime, self.settings.request_timeout, run).await {
+        self.in_time(run).await
+    }
+
+    /// Runs a registry operation of the heartbeat, which waits for no permit: callers by the thousand do not cost this
+    /// node its lease.
+    pub(super) async fn in_time<T>(
+        &self,
+        operation: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RelayError> {
+        match within(&*self.runtime, self.settings.request_timeout, operation).await {
             Some(Ok(value)) => Ok(value),
             Some(Err(RegistryError::Overloaded)) => Err(RelayError::Overloaded),
             Some(Err(error)) => Err(RelayError::Unavailable(Box::new(error))),
@@ -107,7 +134,7 @@ impl Inner {
 
     /// The user's rows on nodes whose lease holds.
     pub(super) async fn rows(&self, uid: &Uid) -> Result<Vec<SessionRow>, RelayError> {
-        let rows = self.registry(self.registry.lookup(uid)).await?;
+        let rows = self.registry_of(uid, self.registry.lookup(uid)).await?;
         Ok(self.live(rows).await)
     }
 
@@ -145,10 +172,19 @@ impl Inner {
         nodes
     }
 
-    /// Looks who is there.
-    pub(super) async fn look_round(&self) -> Result<(), RelayError> {
+    /// Looks which nodes have a lease.
+    async fn look_round(&self) -> Result<(), RelayError> {
+        self.registry(self.look()).await
+    }
+
+    /// As [`look_round`](Self::look_round), for the heartbeat.
+    pub(super) async fn look_round_in_time(&self) -> Result<(), RelayError> {
+        self.in_time(self.look()).await
+    }
+
+    async fn look(&self) -> Result<(), RegistryError> {
         let asked = self.now();
-        let leases = self.registry(self.registry.nodes()).await?;
+        let leases = self.registry.nodes().await?;
         self.peers.update(&leases, asked);
         Ok(())
     }

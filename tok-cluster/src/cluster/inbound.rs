@@ -5,9 +5,12 @@ use std::sync::Weak;
 use bytes::Bytes;
 use tok_core::{Epoch, Uid};
 
-use super::Inner;
+use super::{
+    Inner,
+    intake::{Job, Key},
+};
 use crate::{
-    BusState, Inbound, NodeId,
+    Answer, BusState, Inbound, NodeId,
     frame::{Body, Fault, Reply, Request},
 };
 
@@ -15,13 +18,12 @@ use crate::{
 pub(super) struct Ear(pub(super) Weak<Inner>);
 
 impl Inbound for Ear {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
-        let inner = self.0.upgrade()?;
-        let reply = match Request::decode(&frame) {
-            Ok(request) => inner.answer(request)?,
-            Err(fault) => Reply::Refused(fault),
-        };
-        Some(reply.encode())
+    fn request(&self, frame: Bytes, answer: Answer) {
+        let Some(inner) = self.0.upgrade() else { return };
+        match Request::decode(&frame) {
+            Ok(request) => inner.take_in(request, frame.len(), answer),
+            Err(fault) => answer.send(Reply::Refused(fault).encode()),
+        }
     }
 
     fn notify(&self, frame: Bytes) {
@@ -52,38 +54,51 @@ impl Inbound for Ear {
 }
 
 impl Inner {
-    /// `None` to a frame that came before: the first one's answer counts.
-    fn answer(&self, request: Request) -> Option<Reply> {
+    /// Answers what can be answered at once, and hands everything else to the workers. A frame that came before is not
+    /// answered: the first one's answer counts.
+    fn take_in(&self, request: Request, bytes: usize, answer: Answer) {
         let Request { from, id, body } = request;
         if from != self.me && !self.peers.is_first(&from, id) {
-            return None;
+            return;
         }
-        let Some(node) = self.node.get() else { return Some(Reply::Busy) };
-        Some(match body {
+        match Key::of(&body) {
+            None => answer.send(self.act(&from, body).encode()),
+            Some(key) => {
+                if let Err(job) = self.intake.put(key, Job { from, body, answer, bytes }) {
+                    job.answer.send(Reply::Busy.encode());
+                }
+            }
+        }
+    }
+
+    /// Does what a node asks for.
+    pub(super) fn act(&self, from: &NodeId, body: Body) -> Reply {
+        let Some(node) = self.node.get() else { return Reply::Busy };
+        match body {
             Body::Deliver { uid, delivery } => {
                 let sessions = match node.deliver(&uid, &delivery) {
                     Ok(Some(sessions)) => sessions,
-                    Ok(None) => return Some(Reply::NotHere),
-                    Err(_) => return Some(Reply::Busy),
+                    Ok(None) => return Reply::NotHere,
+                    Err(_) => return Reply::Busy,
                 };
                 let others = self.claims.elsewhere(&uid).map(|elsewhere| elsewhere.others);
                 Reply::Taken { sessions: count(sessions), others: others.unwrap_or_default() }
             }
             Body::Publish { audience, message } => {
                 if node.publish(&audience, &message).is_err() {
-                    return Some(Reply::Busy);
+                    return Reply::Busy;
                 }
                 Reply::Done
             }
             Body::Claimed { uid, class, epoch } => {
-                self.claimed_elsewhere(&uid, class.as_deref(), epoch, &from);
+                self.claimed_elsewhere(&uid, class.as_deref(), epoch, from);
                 Reply::Done
             }
             Body::Kick { uid, target, reason } => Reply::Ended(node.kick(&uid, &target, reason)),
             Body::Online { uid } => Reply::Online(node.is_online(&uid)),
             Body::Probe => Reply::Done,
             Body::Hello | Body::Bye => Reply::Refused(Fault::Malformed),
-        })
+        }
     }
 
     /// A newer login of the user took effect at `from`.

@@ -34,7 +34,7 @@ impl Inner {
             return Err(unavailable("this node's lease is over"));
         }
         let login = Login::begin(self, &claim.uid);
-        let claimed = self.registry(self.registry.claim(claim, &self.me)).await?;
+        let claimed = self.registry_of(&claim.uid, self.registry.claim(claim, &self.me)).await?;
         let epoch = claimed.epoch;
         let (mut rows, sure) = self.judge(claimed.others).await;
         let nodes = self.nodes_of(&rows);
@@ -91,7 +91,7 @@ impl Inner {
         if !self.claims.remove(uid, epoch) {
             return Ok(());
         }
-        if let Err(error) = self.registry(self.registry.release(uid, epoch)).await {
+        if let Err(error) = self.registry_of(uid, self.registry.release(uid, epoch)).await {
             self.unsettled(uid);
             return Err(error);
         }

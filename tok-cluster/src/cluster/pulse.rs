@@ -60,7 +60,7 @@ impl Inner {
     async fn try_join(&self, weak: Weak<Self>, began: Instant) -> Result<(), BoxError> {
         self.open(weak).await?;
         self.renew(began).await?;
-        self.look_round().await?;
+        self.look_round_in_time().await?;
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl Inner {
 
     async fn renew(&self, began: Instant) -> Result<(), RelayError> {
         let outages = self.status.outages();
-        let had = self.registry(self.registry.beat(&self.me, self.settings.lease)).await?;
+        let had = self.in_time(self.registry.beat(&self.me, self.settings.lease)).await?;
         self.status.renewed(had, outages, self.now(), began.saturating_add(self.settings.lease));
         Ok(())
     }
@@ -84,7 +84,7 @@ impl Inner {
         let began = self.now();
         self.close_at_lease_end();
         let probe = self.ask(&self.me, Body::Probe, self.settings.request_timeout, true);
-        let (renewed, _, probed) = join3(self.renew(began), self.look_round(), probe).await;
+        let (renewed, _, probed) = join3(self.renew(began), self.look_round_in_time(), probe).await;
         let well = renewed.is_ok() && probed.is_ok();
         match self.status.probed(probed.is_ok()) {
             // It hears itself again.
@@ -145,6 +145,7 @@ impl Inner {
             self.bus.close().await;
         };
         let _ = within(&*self.runtime, rest, goodbye).await;
+        self.intake.close();
         self.pulse.ring();
         self.repair.ring();
     }

@@ -11,11 +11,11 @@ use tok_core::{
 use super::{
     Cluster, PAGE,
     ask::{unavailable, unexpected},
-    pulse, repair,
+    intake, pulse, repair,
 };
 use crate::{
     Cursor,
-    frame::{Body, Reply},
+    frame::{self, Body, Reply},
 };
 
 #[async_trait]
@@ -25,6 +25,7 @@ impl Relay for Cluster {
         if inner.node.set(node).is_err() {
             return Err(unavailable("this cluster handle is another hub's already: build one for each hub"));
         }
+        intake::start(inner);
         let runtime = &inner.runtime;
         let (weak, bell) = (Arc::downgrade(inner), Arc::clone(&inner.pulse));
         runtime.spawn("cluster pulse", Box::pin(pulse::run(weak, bell, Arc::clone(runtime))));
@@ -69,7 +70,7 @@ impl Relay for Cluster {
                     ended += epochs.len();
                     // Their node does so too, in a moment; from now on they do not count as online.
                     for epoch in epochs {
-                        inner.registry(inner.registry.release(uid, epoch)).await?;
+                        inner.registry_of(uid, inner.registry.release(uid, epoch)).await?;
                     }
                 }
                 _ => return Err(unexpected().into()),
@@ -94,6 +95,10 @@ impl Relay for Cluster {
     async fn users_online(&self) -> Result<usize, RelayError> {
         let users = self.inner.registry(self.inner.registry.users()).await?;
         Ok(usize::try_from(users).unwrap_or(usize::MAX))
+    }
+
+    fn max_message(&self) -> Option<usize> {
+        Some(self.inner.bus.max_frame().saturating_sub(frame::overhead(&self.inner.me)))
     }
 
     async fn online(&self) -> Result<Vec<Uid>, RelayError> {

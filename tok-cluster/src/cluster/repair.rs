@@ -154,21 +154,28 @@ impl Inner {
 
     async fn assert(&self, (uid, class, epoch): &Session) -> Result<(), RelayError> {
         let row = SessionRow { uid: uid.clone(), node: self.me.clone(), class: class.clone(), epoch: *epoch };
-        let restored = self.registry(self.registry.restore(&row)).await?;
+        let restored = self.registry_of(uid, self.registry.restore(&row)).await?;
         if !self.claims.has(uid, *epoch) {
             // It ended meanwhile, and its release may have come first.
-            return self.registry(self.registry.release(uid, *epoch)).await.map(drop);
+            return self.registry_of(uid, self.registry.release(uid, *epoch)).await.map(drop);
         }
         if let Some(hub) = self.node.get() {
             // What was stored meanwhile, somebody may have said in vain.
             hub.recheck(uid);
         }
-        let mut rows = self.live(restored.others).await;
+        let mut rows = self.live(restored.others.clone()).await;
         // Rows of logins here that failed, or are not done: they displace nobody.
         rows.retain(|other| other.node != self.me || self.claims.has(uid, other.epoch));
         rows.push(row.clone());
         for node in self.places(&rows) {
             self.claims.note(uid, &node);
+        }
+        // A broker that lost its data knows nothing of a node which has not renewed its lease since. A node that is gone
+        // costs one request, after which the user is looked up again.
+        let now = self.now();
+        let unknown = |row: &&SessionRow| self.peers.standing(&row.node, now) == Standing::Unknown;
+        for row in restored.others.iter().filter(unknown) {
+            self.claims.note(uid, &row.node);
         }
         if restored.added {
             // Whoever logged in while the row was missing knows nothing of this session.
@@ -280,7 +287,7 @@ impl Inner {
         if self.claims.is_pending(uid) {
             return Ok(false);
         }
-        let rows = self.registry(self.registry.lookup(uid)).await?;
+        let rows = self.registry_of(uid, self.registry.lookup(uid)).await?;
         // A login that began meanwhile may have its row there already, and be known only when it is done.
         if self.claims.is_pending(uid) {
             return Ok(false);
@@ -294,7 +301,7 @@ impl Inner {
             }
         }
         for row in mine().filter(|row| !self.claims.has(uid, row.epoch)) {
-            self.registry(self.registry.release(uid, row.epoch)).await?;
+            self.registry_of(uid, self.registry.release(uid, row.epoch)).await?;
         }
         Ok(true)
     }

@@ -9,25 +9,6 @@ use crate::NodeId;
 /// What no version has a meaning for: the other node refuses the frame.
 const UNKNOWN: u8 = 255;
 
-const REASONS: [CloseReason; 16] = [
-    CloseReason::PeerClosed,
-    CloseReason::Disconnected,
-    CloseReason::Sso,
-    CloseReason::Replaced,
-    CloseReason::Kicked,
-    CloseReason::Draining,
-    CloseReason::Slow,
-    CloseReason::Idle,
-    CloseReason::TooBig,
-    CloseReason::BadText,
-    CloseReason::Protocol,
-    CloseReason::Full,
-    CloseReason::Unauthorized,
-    CloseReason::Panicked,
-    CloseReason::Unavailable,
-    CloseReason::Dropped,
-];
-
 pub(super) struct Writer(BytesMut);
 
 impl Writer {
@@ -171,7 +152,8 @@ impl Reader {
         if let Some(code) = AppCode::new(code) {
             return Ok(CloseReason::Application(code));
         }
-        // A reason that a newer node has and this one does not know still ends the session.
-        Ok(REASONS.into_iter().find(|reason| reason.name() == name).unwrap_or(CloseReason::Kicked))
+        // A newer node may have a reason that this one does not know. It still ends the session, and clients come back.
+        let known = CloseReason::ALL.iter().find(|reason| reason.name() == name);
+        Ok(known.copied().unwrap_or(CloseReason::Disconnected))
     }
 }

@@ -75,14 +75,26 @@ fn what_is_written_is_read() {
     }
 }
 
+fn kick(reason: CloseReason) -> Request {
+    let body = Body::Kick { uid: Uid::from("u"), target: Target::All, reason };
+    Request { from: node(), id: 1, body }
+}
+
 #[test]
 fn every_close_reason_crosses() {
-    let uid = Uid::from("u");
-    for reason in [CloseReason::Full, CloseReason::Unavailable, CloseReason::Kicked, CloseReason::Draining] {
-        let body = Body::Kick { uid: uid.clone(), target: Target::All, reason };
-        let request = Request { from: node(), id: 1, body };
-        assert_eq!(Request::decode(&request.encode()), Ok(request));
+    let application = CloseReason::Application(AppCode::new(4999).unwrap());
+    for reason in CloseReason::ALL.iter().copied().chain([application]) {
+        assert_eq!(Request::decode(&kick(reason).encode()), Ok(kick(reason)));
     }
+}
+
+/// Clients come back after a reason that tells them nothing; `kicked` would tell them not to.
+#[test]
+fn an_unknown_close_reason_is_read_as_disconnected() {
+    let mut frame = kick(CloseReason::Kicked).encode().to_vec();
+    let at = frame.windows(6).position(|name| name == b"kicked").unwrap();
+    frame[at..at + 6].copy_from_slice(b"future");
+    assert_eq!(Request::decode(&frame.into()), Ok(kick(CloseReason::Disconnected)));
 }
 
 /// The bytes of version 1, which other nodes run.

@@ -2,9 +2,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_channel::oneshot;
 
 use super::Shared;
-use crate::{Bus, BusError, Inbound, NodeId, sync::Mutex, wait::sleep};
+use crate::{Answer, Bus, BusError, Inbound, NodeId, sync::Mutex, wait::within};
 
 /// A connection to a [`MemoryBroker`](super::MemoryBroker) that carries frames.
 pub struct MemoryBus {
@@ -56,11 +57,19 @@ impl Bus for MemoryBus {
         self.check(&frame)?;
         let inbound = self.shared.switch.lock().nodes.get(to).cloned();
         let Some(inbound) = inbound else { return Err(BusError::NoResponders) };
-        if let Some(answer) = inbound.request(frame) {
-            return Ok(answer);
+        let (send, answered) = oneshot::channel();
+        inbound.request(frame, Answer::new(|answer| drop(send.send(answer))));
+        let runtime = &*self.shared.runtime;
+        let end = runtime.now().saturating_add(timeout);
+        match within(runtime, timeout, answered).await {
+            Some(Ok(answer)) => Ok(answer),
+            // Nobody tells the sender that there will be none.
+            Some(Err(oneshot::Canceled)) => {
+                runtime.sleep_until(end).await;
+                Err(BusError::Timeout)
+            }
+            None => Err(BusError::Timeout),
         }
-        sleep(&*self.shared.runtime, timeout).await;
-        Err(BusError::Timeout)
     }
 
     async fn broadcast(&self, frame: Bytes) -> Result<(), BusError> {

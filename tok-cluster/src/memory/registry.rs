@@ -60,6 +60,10 @@ impl Table {
     }
 }
 
+fn no_epoch() -> RegistryError {
+    RegistryError::Unavailable("there is no epoch above the highest number".into())
+}
+
 impl MemoryRegistry {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -79,15 +83,16 @@ impl MemoryRegistry {
 impl Registry for MemoryRegistry {
     async fn claim(&self, claim: &Claim, node: &NodeId) -> Result<Claimed, RegistryError> {
         self.with(|table, _| {
-            table.epoch += 1;
-            let epoch = Epoch::new(table.epoch);
+            let next = table.epoch.max(claim.above.get()).checked_add(1).ok_or_else(no_epoch)?;
+            table.epoch = next;
+            let epoch = Epoch::new(next);
             let rows = table.rows(&claim.uid);
             rows.retain(|row| row.node != *node || row.class.is_none() || row.class != claim.class);
             let others = rows.clone();
             let (uid, class) = (claim.uid.clone(), claim.class.clone());
             rows.push(SessionRow { uid, node: node.clone(), class, epoch });
-            Claimed { epoch, others }
-        })
+            Ok(Claimed { epoch, others })
+        })?
     }
 
     async fn restore(&self, row: &SessionRow) -> Result<Restored, RegistryError> {

@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Refused { code: u64, description: String },
     #[error("the stream is gone, or has lost what it had acknowledged")]
     Lost,
+    #[error("there is no epoch above the highest number")]
+    NoEpoch,
     #[error("other nodes have kept changing this row")]
     Contended,
     #[error("the server's {setting} is {found}, but {rule}")]

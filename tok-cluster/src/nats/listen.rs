@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::link::{Connection, Link};
-use crate::{BusState, Inbound};
+use crate::{Answer, BusState, Inbound};
 
 /// Marks what a node sends to itself to see that it arrives. With a place to answer to it is answered; without, it says
 /// in which connection it was sent.
@@ -41,23 +41,25 @@ enum Input {
 /// Answers that may wait until the client takes them. Beyond, the askers' timeouts will tell them.
 const ANSWERS: usize = 16_384;
 
-/// Frames up to this size are copied: the client's are parts of the buffer that it reads into, and what waits in a
-/// session's outbox would hold all of it.
-const COPY_UP_TO: usize = 4096;
-
-type Answer = (Subject, Bytes);
+/// Answers the requests of this node, from whatever task.
+#[derive(Clone)]
+struct Answering {
+    link: Arc<Link>,
+    later: mpsc::Sender<(Subject, Bytes)>,
+}
 
 impl Listener {
     /// It waits for nothing but the next input: answers that the client does not take at once are seen to meanwhile.
     pub(super) async fn run(self, own: Subscriber, all: Subscriber, connection: watch::Receiver<Connection>) {
         let (later, mut waiting) = mpsc::channel(ANSWERS);
         let link = Arc::clone(&self.link);
-        let answering = async {
+        let answering = Answering { link: Arc::clone(&link), later };
+        let sending = async {
             while let Some((to, answer)) = waiting.recv().await {
                 link.answer(to, answer).await;
             }
         };
-        future::select(pin!(self.listen(own, all, connection, later)), pin!(answering)).await;
+        future::select(pin!(self.listen(own, all, connection, answering)), pin!(sending)).await;
     }
 
     async fn listen(
@@ -65,19 +67,15 @@ impl Listener {
         own: Subscriber,
         all: Subscriber,
         connection: watch::Receiver<Connection>,
-        later: mpsc::Sender<Answer>,
+        answering: Answering,
     ) {
         let changes = self.changes(connection);
         let messages = stream::select(own.map(Input::ToMe), all.map(Input::ToAll));
         let mut inputs = pin!(stream::select(messages, changes));
         while let Some(input) = inputs.next().await {
             match input {
-                Input::ToMe(message) => {
-                    if let Some(answer) = self.asked(message) {
-                        self.answer(answer, &later);
-                    }
-                }
-                Input::ToAll(message) => self.inbound.notify(copied(message.payload)),
+                Input::ToMe(message) => self.asked(message, &answering),
+                Input::ToAll(message) => self.inbound.notify(copied(&message.payload)),
                 Input::Lost => {
                     self.down.store(true, Ordering::Release);
                     self.inbound.state(BusState::Down);
@@ -87,19 +85,15 @@ impl Listener {
         }
     }
 
-    fn answer(&self, (to, answer): Answer, later: &mpsc::Sender<Answer>) {
-        // Without a budget to yield to, what is not ready has no room.
-        let sent = task::unconstrained(self.link.answer(to.clone(), answer.clone())).now_or_never();
-        if sent.is_none() {
-            let _ = later.try_send((to, answer));
-        }
-    }
-
-    fn asked(&self, message: Message) -> Option<Answer> {
+    fn asked(&self, message: Message, answering: &Answering) {
         let proof = message.headers.as_ref().and_then(|headers| headers.get(PROOF));
         match (proof, message.reply) {
-            (None, Some(reply)) => return Some((reply, self.inbound.request(copied(message.payload))?)),
-            (Some(_), Some(reply)) => return Some((reply, Bytes::new())),
+            (None, Some(reply)) => {
+                let answering = answering.clone();
+                let answer = Answer::new(move |answer| answering.answer(reply, answer));
+                self.inbound.request(copied(&message.payload), answer);
+            }
+            (Some(_), Some(reply)) => answering.answer(reply, Bytes::new()),
             // What is sent to this node arrives again. Whatever came before may not have.
             (Some(number), None) if number.as_str() == self.link.number().to_string() => {
                 self.down.store(false, Ordering::Release);
@@ -107,7 +101,6 @@ impl Listener {
             }
             (_, None) => {}
         }
-        None
     }
 
     /// The connection's changes. When it is back, this node sends itself a proof, which the client writes behind the
@@ -132,7 +125,18 @@ impl Listener {
     }
 }
 
-/// The frame without hold on the buffer that it was read into.
-fn copied(frame: Bytes) -> Bytes {
-    if frame.len() > COPY_UP_TO { frame } else { Bytes::copy_from_slice(&frame) }
+impl Answering {
+    fn answer(&self, to: Subject, answer: Bytes) {
+        // Without a budget to yield to, what is not ready has no room.
+        let sent = task::unconstrained(self.link.answer(to.clone(), answer.clone())).now_or_never();
+        if sent.is_none() {
+            let _ = self.later.try_send((to, answer));
+        }
+    }
+}
+
+/// The frame in memory of its own: the client's frames are parts of the buffer that it reads into, and a message that
+/// waits in a session's outbox would hold all of that.
+fn copied(frame: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(frame)
 }

@@ -13,11 +13,14 @@ use std::{
 
 use async_trait::async_trait;
 use tok_core::{Epoch, Uid, relay::Claim};
-use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::sync::Semaphore;
 
 use self::{leases::Leases, pages::Reaping};
 use super::{builder::Settings, failure::Failure, stream::Stream};
-use crate::{Claimed, Cursor, Lease, NodeId, Page, Registry, RegistryError, Restored, SessionRow};
+use crate::{
+    Claimed, Cursor, Lease, NodeId, Page, Registry, RegistryError, Restored, SessionRow,
+    permits::{Limits, Permit, Permits},
+};
 
 /// How often an operation begins again when other nodes change the row under it: each time one of them has got on. The
 /// timeout usually comes first.
@@ -30,7 +33,8 @@ const MOMENT: u64 = 1;
 /// message, and each node's lease another.
 ///
 /// An epoch is the place in the stream at which its row was first stored. A new stream begins at the microsecond in which
-/// the server made it, so that epochs rise from one stream to the next. A stream whose newest part is missing when the
+/// the server made it, so that epochs rise from one stream to the next. A [claim above](Claim::above) a higher number gives
+/// the row that number and one more; it counts as long as the user has a row. A stream whose newest part is missing when the
 /// server is back (it syncs its files every two minutes by default) is emptied and begins anew as soon as a node looks that
 /// had seen more of it; all nodes then put their rows back.
 pub struct NatsRegistry {
@@ -40,11 +44,12 @@ pub struct NatsRegistry {
     timeout: Duration,
     in_flight: Semaphore,
     /// Operations of this node on one user's rows come one after the other: they would only make each other begin again.
-    turns: [Mutex<()>; TURNS],
+    turns: Permits,
 }
 
-/// Users share turns by chance.
-const TURNS: usize = 64;
+/// One at a time for each user. `in_flight` bounds how many there are.
+const TURNS: Limits =
+    Limits { permits: usize::MAX, permits_of_user: 1, waiting: usize::MAX, waiting_of_user: usize::MAX };
 
 impl NatsRegistry {
     pub(super) fn new(stream: Arc<Stream>, settings: &Settings) -> Self {
@@ -54,14 +59,14 @@ impl NatsRegistry {
             reaping: Reaping::default(),
             timeout: settings.timeout,
             in_flight: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
-            turns: [const { Mutex::const_new(()) }; TURNS],
+            turns: Permits::new(TURNS, 0),
         }
     }
 
-    async fn turn(&self, uid: &Uid) -> MutexGuard<'_, ()> {
-        let sum =
-            uid.as_str().bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        self.turns[sum % TURNS].lock().await
+    async fn turn(&self, uid: &Uid) -> Result<Permit<'_>, Failure> {
+        // Without limits on those who wait nobody is refused.
+        let turn = self.turns.acquire(Some(uid)).ok_or(Failure::Contended)?;
+        Ok(turn.await)
     }
 
     /// Runs an operation within its time, on a stream that is there: if it turns out to be gone it is made again.
@@ -90,7 +95,7 @@ impl NatsRegistry {
 impl Registry for NatsRegistry {
     async fn claim(&self, claim: &Claim, node: &NodeId) -> Result<Claimed, RegistryError> {
         self.run(|| async {
-            let _turn = self.turn(&claim.uid).await;
+            let _turn = self.turn(&claim.uid).await?;
             rows::claim(&self.stream, claim, node).await
         })
         .await
@@ -98,7 +103,7 @@ impl Registry for NatsRegistry {
 
     async fn restore(&self, row: &SessionRow) -> Result<Restored, RegistryError> {
         self.run(|| async {
-            let _turn = self.turn(&row.uid).await;
+            let _turn = self.turn(&row.uid).await?;
             rows::restore(&self.stream, row).await
         })
         .await
@@ -107,7 +112,7 @@ impl Registry for NatsRegistry {
     async fn release(&self, uid: &Uid, epoch: Epoch) -> Result<bool, RegistryError> {
         let removed = AtomicU64::new(0);
         self.run(|| async {
-            let _turn = self.turn(uid).await;
+            let _turn = self.turn(uid).await?;
             let count = rows::remove(&self.stream, uid, |row| row.epoch == epoch.get()).await?;
             removed.fetch_add(count as u64, Ordering::Relaxed);
             Ok(())

@@ -1,7 +1,8 @@
--- ARGV: deadline, user, row, whether it takes the place of such a row. Gives the epoch and the other rows.
+-- ARGV: deadline, user, row, whether it takes the place of such a row, what the epoch is to be above. Gives the epoch and the
+-- other rows.
 if is_late(ARGV[1]) then return LATE end
 local user, row = ARGV[2], ARGV[3]
-local epoch = rise(0)
+local epoch = rise(tonumber(ARGV[5]))
 local rows = redis.call('HGETALL', ROOT .. 'user:' .. user)
 local others = {}
 for at = 1, #rows, 2 do

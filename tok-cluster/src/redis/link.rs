@@ -21,7 +21,7 @@ use redis::{
 use tok_core::error::{BoxError, ConnectError};
 use tokio::time::Instant;
 
-use super::server;
+use super::server::{self, Sections};
 use crate::{BusError, RegistryError, sync::Mutex};
 
 /// A connection that operations at the same time share: the client sends them in one pipeline. The client's own
@@ -269,14 +269,16 @@ async fn connect(client: &Client) -> Result<Connection, ConnectError> {
     let redis = client.get_multiplexed_async_connection_with_config(&config).await;
     let mut redis = redis.map_err(unreachable)?;
     let mut asked = redis::pipe();
-    for section in ["server", "memory", "replication"] {
+    for section in ["server", "memory", "replication", "cluster"] {
         asked.cmd("INFO").arg(section);
     }
     asked.cmd("TIME");
-    let (server, memory, replication, time): (String, String, String, (u64, u64)) =
+    let (server, memory, replication, cluster, time): (String, String, String, String, (u64, u64)) =
         asked.query_async(&mut redis).await.map_err(unreachable)?;
     let now = Instant::now();
-    server::check(&server, &memory, &replication)?;
+    let sections =
+        Sections { server: &server, memory: &memory, replication: &replication, cluster: &cluster };
+    server::check(sections)?;
     let clock = (time.0.saturating_mul(1_000_000).saturating_add(time.1), now);
     Ok(Connection { redis, open, clock, answered: Arc::default() })
 }

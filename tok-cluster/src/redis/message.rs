@@ -14,6 +14,9 @@ pub(super) enum Message {
     Echo { number: u64 },
 }
 
+/// The most bytes of a message that are not its frame.
+pub(super) const OVERHEAD: usize = 1 + 2 * size_of::<u64>();
+
 impl Message {
     pub(super) fn encode(&self) -> Vec<u8> {
         let (letter, numbers, frame): (u8, &[u64], &[u8]) = match self {

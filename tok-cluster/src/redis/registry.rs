@@ -16,10 +16,10 @@ use crate::{Claimed, Cursor, Lease, NodeId, Page, Registry, RegistryError, Resto
 /// Users of one page, and rows of one round of [`reap`](Registry::reap): what the server does in one step is bounded.
 const MAX_STEP: usize = 1000;
 
-/// Numbers of Lua's are exact up to here. What is restored lies far below, so that epochs have room to rise: claims reach
-/// that limit in the year 2112. Leases are in microseconds too.
+/// Numbers of Lua's are exact up to here. What is given or restored lies far below, so that epochs have room to rise: claims
+/// reach that limit in the year 2112. Leases are in microseconds too.
 const MAX_NUMBER: u64 = (1 << 53) - 1;
-const MAX_RESTORED: u64 = 1 << 52;
+const MAX_GIVEN: u64 = 1 << 52;
 const MAX_LEASE: u64 = 1 << 51;
 
 /// A connection to the table of sessions on a Redis server; see [`RedisBroker`](super::RedisBroker).
@@ -95,20 +95,20 @@ impl RedisRegistry {
 
 #[async_trait]
 impl Registry for RedisRegistry {
+    /// A [claim above](Claim::above) an epoch over 2^52, which no claim has given, is refused. All later epochs of the table
+    /// are above it too.
     async fn claim(&self, claim: &Claim, node: &NodeId) -> Result<Claimed, RegistryError> {
         let row = names::row(node, claim.class.as_deref());
         let takes_place = if claim.class.is_some() { "1" } else { "0" };
-        let args = [&names::user(&claim.uid), &row, takes_place];
+        let above = given(claim.above)?.to_string();
+        let args = [&names::user(&claim.uid), &row, takes_place, &above];
         let (epoch, others): (u64, Vec<String>) = self.run_in_time(&self.scripts.claim, &args).await?;
         Ok(Claimed { epoch: Epoch::new(epoch), others: rows(&claim.uid, &others)? })
     }
 
     /// An epoch above 2^52, which no claim has given, is refused.
     async fn restore(&self, row: &SessionRow) -> Result<Restored, RegistryError> {
-        let epoch = row.epoch.get();
-        if epoch > MAX_RESTORED {
-            return Err(RegistryError::Unavailable(format!("no claim has given the epoch {epoch}").into()));
-        }
+        let epoch = given(row.epoch)?;
         let entry = names::row(&row.node, row.class.as_deref());
         let args = [names::user(&row.uid), entry, epoch.to_string()];
         let (added, others): (u8, Vec<String>) =
@@ -182,6 +182,15 @@ impl fmt::Debug for RedisRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisRegistry").field("names", &self.names).finish_non_exhaustive()
     }
+}
+
+/// The number of an epoch that a claim can have given.
+fn given(epoch: Epoch) -> Result<u64, RegistryError> {
+    let epoch = epoch.get();
+    if epoch > MAX_GIVEN {
+        return Err(RegistryError::Unavailable(format!("no claim has given the epoch {epoch}").into()));
+    }
+    Ok(epoch)
 }
 
 /// What a user's hash holds.

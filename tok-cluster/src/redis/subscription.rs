@@ -25,7 +25,7 @@ use super::{
     message::Message,
     state::{Phase, Wish},
 };
-use crate::{BusState, Inbound};
+use crate::{Answer, BusState, Inbound};
 
 /// Between two tries to come back, which double up to the longest. Each is drawn from the upper half, so that nodes which
 /// lost the server together do not all return in the same moment.
@@ -177,9 +177,9 @@ impl Ear {
         match (Message::decode(Bytes::from(payload)), &self.inbound) {
             (Some(Message::Answer { id, frame }), _) => self.shared.table.answer(id, frame),
             (Some(Message::Request { id, address, frame }), Some(inbound)) => {
-                if let Some(answer) = inbound.request(frame) {
-                    self.shared.answers.send(address, id, answer);
-                }
+                let shared = Arc::clone(&self.shared);
+                let answer = move |answer| shared.answers.send(address, id, answer);
+                inbound.request(frame, Answer::new(answer));
             }
             (Some(Message::Notice { frame }), Some(inbound)) => inbound.notify(frame),
             (Some(Message::Echo { number }), _) if number == self.echo => self.echoed.notify_one(),

@@ -8,7 +8,7 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tok_core::rt::Runtime;
 
-use crate::{Bus, BusError, BusState, Inbound, NodeId, sync::Mutex, wait::sleep};
+use crate::{Answer, Bus, BusError, BusState, Inbound, NodeId, sync::Mutex, wait::sleep};
 
 /// Two connections to one broker, as two nodes have them, and a clock to wait by.
 #[derive(Clone, Debug)]
@@ -55,9 +55,11 @@ impl Buses {
     }
 }
 
-/// Notes what it hears and answers `re: ` and the frame, except to what begins with `silence`.
+/// Notes what it hears and answers `re: ` and the frame, except to what begins with `silence`. What begins with `later` is
+/// answered only when the next frame has been answered.
 #[derive(Debug, Default)]
 struct Ear {
+    late: Mutex<Option<(Bytes, Answer)>>,
     requests: Mutex<Vec<Bytes>>,
     notices: Mutex<Vec<Bytes>>,
 }
@@ -73,9 +75,17 @@ impl Ear {
 }
 
 impl Inbound for Ear {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
+    fn request(&self, frame: Bytes, answer: Answer) {
         self.requests.lock().push(frame.clone());
-        (!frame.starts_with(b"silence")).then(|| answer(&frame))
+        if frame.starts_with(b"later") {
+            *self.late.lock() = Some((frame, answer));
+        } else if !frame.starts_with(b"silence") {
+            answer.send(answer_to(&frame));
+            let late = self.late.lock().take();
+            if let Some((frame, answer)) = late {
+                answer.send(answer_to(&frame));
+            }
+        }
     }
 
     fn notify(&self, frame: Bytes) {
@@ -85,7 +95,7 @@ impl Inbound for Ear {
     fn state(&self, _: BusState) {}
 }
 
-fn answer(frame: &[u8]) -> Bytes {
+fn answer_to(frame: &[u8]) -> Bytes {
     Bytes::from([b"re: ", frame].concat())
 }
 

@@ -91,7 +91,17 @@ impl Registries {
 }
 
 async fn claim(registry: &dyn Registry, uid: &str, class: Option<&str>, node: &NodeId) -> Claimed {
-    let claim = Claim { uid: Uid::from(uid), class: class.map(str::to_owned) };
+    claim_above(registry, uid, class, node, Epoch::default()).await
+}
+
+async fn claim_above(
+    registry: &dyn Registry,
+    uid: &str,
+    class: Option<&str>,
+    node: &NodeId,
+    above: Epoch,
+) -> Claimed {
+    let claim = Claim { uid: Uid::from(uid), class: class.map(str::to_owned), above };
     registry.claim(&claim, node).await.expect("claim must succeed")
 }
 

@@ -4,7 +4,8 @@ use std::{process::Command, sync::Arc, time::Duration};
 
 use brokers::{Direction, NatsServer, Proxy};
 use futures_util::future::{join, join_all};
-use tok_cluster::{Bus, BusError, BusState, NatsBroker, NatsBus, Registry, RegistryError};
+use tok_cluster::{Bus, BusError, BusState, Cluster, NatsBroker, NatsBus, Registry, RegistryError};
+use tok_core::{Actor, Hub, Message, Session, async_trait, relay::Relay, rt::Tokio};
 
 use super::{
     SERVER, SHORT, builder,
@@ -258,4 +259,40 @@ async fn the_servers_limit_is_the_buss() {
     let refused = bus.request(&node("a"), frame.into(), Duration::from_secs(1)).await;
     assert!(matches!(refused, Err(BusError::TooLarge { bytes: 102_401, limit: 102_400 })), "{refused:?}");
     ask(&bus, "a", "hello").await.unwrap();
+}
+
+struct Nothing;
+
+#[async_trait]
+impl Actor for Nothing {
+    async fn on_receive(&self, _: &Session, _: Message) {}
+}
+
+#[tokio::test]
+async fn a_hub_whose_messages_pass_the_servers_limit_is_refused() {
+    let server = NatsServer::with_config("max_payload: 100KB\n").unwrap();
+    let broker = NatsBroker::builder(server.url()).connect().await.unwrap();
+    let cluster = Cluster::builder(broker.registry(), broker.bus()).node("a").runtime(Tokio).build().unwrap();
+    let limit = cluster.max_message().unwrap();
+    let refused = Hub::builder(Nothing).runtime(Tokio).relay(cluster).max_outgoing(100 * 1024).build();
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("102400") && text.contains(&limit.to_string()), "{text}");
+}
+
+/// What a session holds while its peer does not read is the message, and not the buffer that it was read into.
+#[tokio::test]
+async fn a_frame_is_held_in_memory_of_its_own() {
+    let broker = builder().connect().await.unwrap();
+    let (bus, ear) = open(&broker, "a").await;
+    // The client's buffer grows with the large one, and the small one is read into it.
+    let (large, small) = (vec![0; 512 * 1024], vec![1; 5000]);
+    let to = node("a");
+    let asked = [large, small].map(|frame| bus.request(&to, frame.into(), PATIENCE));
+    assert!(join_all(asked).await.iter().all(Result::is_ok));
+    for frame in ear.take() {
+        let len = frame.len();
+        // Nobody else has a part of it.
+        let held = frame.try_into_mut().map_or(usize::MAX, |own| own.capacity());
+        assert!(held <= 2 * len, "{held} bytes are held for {len}");
+    }
 }

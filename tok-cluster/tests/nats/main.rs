@@ -4,8 +4,12 @@ mod claims;
 mod conformance;
 mod faults;
 mod healing;
+mod hooks;
 mod replicas;
 mod settings;
+#[allow(clippy::disallowed_types, reason = "no simulator runs this")]
+#[path = "../stall/mod.rs"]
+mod stall;
 mod support;
 mod system;
 

@@ -12,8 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tok_cluster::{BusState, Claimed, Inbound, NatsRegistry, NodeId, Registry, RegistryError, SessionRow};
-use tok_core::{Uid, relay::Claim};
+use tok_cluster::{
+    Answer, BusState, Claimed, Inbound, NatsRegistry, NodeId, Registry, RegistryError, SessionRow,
+};
+use tok_core::{Epoch, Uid, relay::Claim};
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,7 +40,7 @@ pub(crate) fn node(name: &str) -> NodeId {
 
 /// A claim of the user's one class.
 pub(crate) async fn claim(registry: &NatsRegistry, uid: &str, at: &str) -> Result<Claimed, RegistryError> {
-    let claim = Claim { uid: Uid::from(uid), class: Some(String::new()) };
+    let claim = Claim { uid: Uid::from(uid), class: Some(String::new()), above: Epoch::default() };
     registry.claim(&claim, &node(at)).await
 }
 
@@ -92,6 +94,11 @@ impl Ear {
         self.requests.lock().unwrap().len()
     }
 
+    /// The requests, and nobody else has them any more.
+    pub(crate) fn take(&self) -> Vec<Bytes> {
+        std::mem::take(&mut *self.requests.lock().unwrap())
+    }
+
     pub(crate) fn notices(&self) -> usize {
         self.notices.lock().unwrap().len()
     }
@@ -102,9 +109,11 @@ impl Ear {
 }
 
 impl Inbound for Ear {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
+    fn request(&self, frame: Bytes, answer: Answer) {
         self.requests.lock().unwrap().push(frame.clone());
-        (!frame.starts_with(b"silence")).then(|| Bytes::from([b"re: ", &frame[..]].concat()))
+        if !frame.starts_with(b"silence") {
+            answer.send(Bytes::from([b"re: ", &frame[..]].concat()));
+        }
     }
 
     fn notify(&self, frame: Bytes) {

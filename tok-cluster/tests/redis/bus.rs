@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use brokers::{Direction, Proxy, RedisServer};
 use futures_util::future::join_all;
-use tok_cluster::{Bus, BusError, BusState, Inbound, RedisBroker, RedisBus};
+use tok_cluster::{Answer, Bus, BusError, BusState, Inbound, RedisBroker, RedisBus};
 
 use crate::support::{
     Ear, PATIENCE, SERVER, SHORT, ask, broker, client, node, prefix, soon, until, until_ok,
@@ -128,8 +128,8 @@ async fn a_subscription_that_is_killed_alone_is_a_gap() {
 async fn who_reads_too_slowly_is_cut_off_and_comes_back() {
     struct Slow(Ear, std::sync::Mutex<()>);
     impl Inbound for Slow {
-        fn request(&self, frame: bytes::Bytes) -> Option<bytes::Bytes> {
-            self.0.request(frame)
+        fn request(&self, frame: bytes::Bytes, answer: Answer) {
+            self.0.request(frame, answer);
         }
         fn notify(&self, frame: bytes::Bytes) {
             drop(self.1.lock().unwrap());

@@ -5,6 +5,9 @@
 mod bus;
 mod cluster;
 mod conformance;
+mod hooks;
 mod registry;
 mod settings;
+#[path = "../stall/mod.rs"]
+mod stall;
 mod support;

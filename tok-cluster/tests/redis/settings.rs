@@ -69,6 +69,31 @@ async fn a_server_that_would_forget_sessions_or_lags_behind_is_refused() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_take_the_largest_frame_is_refused() {
+    let server = RedisServer::with_config("proto-max-bulk-len 2mb\n").unwrap();
+    let connect = |max_frame| RedisBroker::builder(server.url()).max_frame(max_frame).connect();
+    let error = connect(2 << 20).await.unwrap_err();
+    let ConnectError::Unsuitable { setting, found, rule } = &error else { panic!("{error:?}") };
+    assert_eq!((setting.as_str(), found.as_str()), ("proto-max-bulk-len", "2097152"));
+    assert!(rule.contains("2097152 bytes"), "{rule}");
+    // The most that it takes.
+    let broker = connect((2 << 20) - 17).await.unwrap();
+    let (bus, me) = (broker.bus(), node("a"));
+    bus.open(&me, crate::support::Ear::new()).await.unwrap();
+    let largest = bytes::Bytes::from(vec![b'x'; bus.max_frame()]);
+    assert!(bus.request(&me, largest.clone(), PATIENCE).await.unwrap() == largest);
+}
+
+/// Its keys are spread over servers, which only a client of clusters can follow.
+#[tokio::test]
+async fn a_node_of_a_redis_cluster_is_refused() {
+    let server = RedisServer::with_config("cluster-enabled yes\n").unwrap();
+    let error = RedisBroker::connect(server.url()).await.unwrap_err();
+    let ConnectError::Unsuitable { setting, found, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((setting.as_str(), found.as_str()), ("cluster-enabled", "yes"), "{error}");
+}
+
+#[tokio::test]
 async fn the_password_is_used_and_not_told() {
     let server = RedisServer::start().unwrap();
     // Only what the documentation says is needed.

@@ -11,8 +11,8 @@ use std::{
 use brokers::RedisServer;
 use bytes::Bytes;
 use redis::{FromRedisValue, aio::MultiplexedConnection};
-use tok_cluster::{BusState, Inbound, NodeId, RedisBroker, RedisBrokerBuilder};
-use tok_core::relay::Claim;
+use tok_cluster::{Answer, BusState, Inbound, NodeId, RedisBroker, RedisBrokerBuilder};
+use tok_core::{Epoch, relay::Claim};
 
 /// For tests that leave it running as it is; it ends with this process.
 pub(crate) static SERVER: LazyLock<RedisServer> = LazyLock::new(|| RedisServer::start().unwrap());
@@ -48,7 +48,7 @@ pub(crate) fn node(name: &str) -> NodeId {
 }
 
 pub(crate) fn claim(uid: &str, class: Option<&str>) -> Claim {
-    Claim { uid: uid.into(), class: class.map(str::to_owned) }
+    Claim { uid: uid.into(), class: class.map(str::to_owned), above: Epoch::default() }
 }
 
 /// Asks the server something, by other means than the driver.
@@ -127,9 +127,11 @@ impl Ear {
 }
 
 impl Inbound for Ear {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
+    fn request(&self, frame: Bytes, answer: Answer) {
         self.requests.lock().unwrap().push(frame.clone());
-        (frame != "silence").then_some(frame)
+        if frame != "silence" {
+            answer.send(frame);
+        }
     }
 
     fn notify(&self, frame: Bytes) {

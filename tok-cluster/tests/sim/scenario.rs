@@ -76,6 +76,7 @@ struct World {
 struct Run {
     cluster: Cluster,
     faults: Faults,
+    process: SimRuntime,
 }
 
 async fn play(rt: SimRuntime, checker: Checker, mode: Mode) -> Result<(), String> {
@@ -101,6 +102,8 @@ async fn play(rt: SimRuntime, checker: Checker, mode: Mode) -> Result<(), String
 impl World {
     fn start(&self, node: usize) {
         let process = self.rt.process();
+        // Each run of a node may find its wall clock far ahead or behind.
+        process.upset_wall_clock();
         let faults = Faults::new(self.rt.clone());
         faults.set_plan(Plan { delay: self.delay(), ..Plan::default() });
         let registry = Watched { inner: self.broker.registry(), checker: self.checker.clone() };
@@ -127,7 +130,7 @@ impl World {
             .max_message(4096);
         let hub = self.checker.build(builder).unwrap();
         let mut runs = self.runs.lock().unwrap();
-        let run = Run { cluster, faults };
+        let run = Run { cluster, faults, process: process.clone() };
         match runs.get_mut(node) {
             Some(place) => *place = run,
             None => runs.push(run),
@@ -160,6 +163,11 @@ impl World {
         let nemesis = nemesis.fault("the broker", move || strike.stop_broker(), move || heal.broker.start());
         let (strike, heal) = (self.queue.clone(), self.queue.clone());
         let nemesis = nemesis.fault("the queue", move || strike.set_down(true), move || heal.set_down(false));
+        let stepping = self.clone();
+        let step = move || {
+            stepping.run(stepping.any()).process.upset_wall_clock();
+        };
+        let nemesis = nemesis.fault("a wall clock", step.clone(), step);
         let (strike, heal) = (self.clone(), self.clone());
         let nemesis = nemesis.fault("a crash", move || strike.crash(), move || heal.start_all());
         let (strike, heal) = (self.clone(), self.clone());

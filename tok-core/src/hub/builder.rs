@@ -355,6 +355,9 @@ impl HubBuilder {
         if let Some(limit) = queue.caps().max_message {
             settings.fit(explicit, limit, "the queue")?;
         }
+        if let Some(limit) = relay.as_ref().and_then(|relay| relay.max_message()) {
+            settings.fit(explicit, limit, "the cluster")?;
+        }
         settings.durability = match (durability, queue.caps().durable) {
             (Some(Durability::WriteAhead), false) => {
                 return Err(ConfigError::Conflict(

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{effects::Effects, inner::Inner, user::User};
 use crate::{
+    Epoch,
     queue::{Limit, Seq},
     relay::Claim,
     trace::event,
@@ -52,7 +53,7 @@ async fn renew(hub: &Arc<Inner>, user: &Arc<User>) -> bool {
     }
     let Some(relay) = &hub.relay else { return true };
     // As a login that displaces nobody, and is gone at once: it gives an epoch above all others.
-    let claim = Claim { uid: user.uid().clone(), class: None };
+    let claim = Claim { uid: user.uid().clone(), class: None, above: Epoch::default() };
     let Ok(epoch) = relay.claim(&claim).await else { return false };
     if let Err(error) = relay.release(user.uid(), epoch).await {
         event!(WARN, error = %error, "a claim that was made for its epoch could not be given back");

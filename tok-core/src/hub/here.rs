@@ -102,7 +102,7 @@ impl Inner {
             let live = state.sessions.iter().filter(|core| core.slot.lock().is_live());
             claims.extend(live.map(|core| {
                 let class = core.class().as_deref().map(str::to_owned);
-                (Claim { uid: user.uid().clone(), class }, core.epoch)
+                (Claim { uid: user.uid().clone(), class, above: Epoch::default() }, core.epoch)
             }));
         }
         claims

@@ -64,7 +64,11 @@ pub(super) async fn login(
     let mut claimed = None;
     if let (Some(relay), None) = (&hub.relay, unusable) {
         let claiming = Claiming::begin(hub, device.uid());
-        let asked = Claim { uid: device.uid().clone(), class: class.as_deref().map(str::to_owned) };
+        let asked = Claim {
+            uid: device.uid().clone(),
+            class: class.as_deref().map(str::to_owned),
+            above: Epoch::default(),
+        };
         match relay.claim(&asked).await {
             Ok(epoch) => claimed = Some(epoch),
             Err(error) => {

@@ -61,7 +61,11 @@ impl Relay for MemoryRelay {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Epoch, RelayError> {
-        let epoch = Epoch::new(self.cluster.epoch.fetch_add(1, Ordering::SeqCst) + 1);
+        let next = |last: u64| Some(last.max(claim.above.get()).saturating_add(1));
+        let last = self.cluster.epoch.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        // It always gives a number, so both arms hold the last one.
+        let (Ok(last) | Err(last)) = last;
+        let epoch = Epoch::new(next(last).unwrap_or(last));
         if let Some(class) = &claim.class {
             self.others().for_each(|node| {
                 node.evict(&claim.uid, class, epoch);

@@ -14,14 +14,16 @@ use crate::{
 
 pub(super) async fn claim(stream: &Stream, claim: &Claim, node: &NodeId) -> Result<Claimed, Failure> {
     let change = |mut rows: Vec<Row>| {
-        let lowest = rows.iter().map(|row| row.epoch.saturating_add(1)).max().unwrap_or(0);
+        let highest = rows.iter().map(|row| row.epoch).chain([claim.above.get()]).max().unwrap_or(0);
+        let Some(lowest) = highest.checked_add(1) else { return (None, None) };
         let displaced = |row: &Row| row.node == *node && row.class.is_some() && row.class == claim.class;
         rows.retain(|row| !displaced(row));
         let others: Vec<_> = rows.iter().map(|row| row.named(&claim.uid)).collect();
         rows.push(Row { node: node.clone(), class: claim.class.clone(), epoch: lowest, is_new: true });
-        (Some(rows), (others, lowest))
+        (Some(rows), Some((others, lowest)))
     };
-    let (seq, (others, lowest)) = update(stream, &claim.uid, change).await?;
+    let (seq, claimed) = update(stream, &claim.uid, change).await?;
+    let (others, lowest) = claimed.ok_or(Failure::NoEpoch)?;
     Ok(Claimed { epoch: Epoch::new(seq.max(lowest)), others })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 
-use super::{Buses, Ear, LONG, SHORT, answer, node};
+use super::{Buses, Ear, LONG, SHORT, answer_to, node};
 use crate::{BusError, Inbound, NodeId, wait::within};
 
 #[doc(hidden)]
@@ -18,6 +18,7 @@ macro_rules! __bus_rules {
             frames_are_byte_exact
             frames_up_to_the_limit_pass_and_no_larger
             answers_belong_to_their_requests
+            answers_may_come_late_and_in_any_order
             requests_of_one_task_arrive_in_order
             nobody_there_is_found_out_at_once
             silence_ends_with_the_timeout
@@ -34,15 +35,18 @@ macro_rules! __bus_rules {
 /// As soon as both are open, each reaches the other.
 pub async fn a_request_is_answered(on: &Buses) {
     let [a, b] = on.open().await;
-    assert_eq!(on.ask(&node("b"), "hello").await.expect("b is open"), answer(b"hello"));
-    assert_eq!(on.second.request(&node("a"), "you".into(), LONG).await.expect("a is open"), answer(b"you"));
+    assert_eq!(on.ask(&node("b"), "hello").await.expect("b is open"), answer_to(b"hello"));
+    assert_eq!(
+        on.second.request(&node("a"), "you".into(), LONG).await.expect("a is open"),
+        answer_to(b"you")
+    );
     assert_eq!((a.requests(), b.requests()), (vec![Bytes::from("you")], vec![Bytes::from("hello")]));
 }
 
 /// A node can ask itself, through the broker: that is how it finds out whether others can reach it.
 pub async fn a_node_hears_itself(on: &Buses) {
     let [a, b] = on.open().await;
-    assert_eq!(on.ask(&node("a"), "me").await.expect("a is open"), answer(b"me"));
+    assert_eq!(on.ask(&node("a"), "me").await.expect("a is open"), answer_to(b"me"));
     assert_eq!((a.requests().len(), b.requests().len()), (1, 0));
 }
 
@@ -52,7 +56,7 @@ pub async fn frames_are_byte_exact(on: &Buses) {
     let all: Vec<u8> = (0..=255).collect();
     for frame in [&b""[..], b"\0", b"\r\n.\r\n", &all, &all.repeat(200)] {
         let answered = on.ask(&node("b"), frame.to_vec()).await.expect("b is open");
-        assert!(answered == answer(frame), "the answer to {} bytes is another", frame.len());
+        assert!(answered == answer_to(frame), "the answer to {} bytes is another", frame.len());
         assert!(b.requests().last().is_some_and(|heard| heard == frame), "{} bytes", frame.len());
     }
 }
@@ -82,8 +86,24 @@ pub async fn answers_belong_to_their_requests(on: &Buses) {
         (on.ask(&node("b"), frame.clone()).await, frame)
     });
     for (answered, frame) in join_all(asked).await {
-        assert_eq!(answered.expect("b is open"), answer(frame.as_bytes()));
+        assert_eq!(answered.expect("b is open"), answer_to(frame.as_bytes()));
     }
+}
+
+/// A frame that is not answered yet holds back neither those behind it nor their answers.
+pub async fn answers_may_come_late_and_in_any_order(on: &Buses) {
+    let [_, b] = on.open().await;
+    let first = async {
+        let answered = on.ask(&node("b"), "later").await;
+        (answered.expect("b answers"), b.requests().len())
+    };
+    let second = async {
+        on.until("the first frame must arrive", || b.requests().len() == 1).await;
+        on.ask(&node("b"), "now").await.expect("b answers")
+    };
+    let ((first, heard), second) = join(first, second).await;
+    assert_eq!((first, second), (answer_to(b"later"), answer_to(b"now")));
+    assert_eq!(heard, 2, "the first answer comes after the second frame");
 }
 
 /// One after the other, as sent.
@@ -113,7 +133,7 @@ pub async fn silence_ends_with_the_timeout(on: &Buses) {
         let silent = on.first.request(&other, "silence, please".into(), SHORT);
         let answered = within(&*on.runtime, LONG, silent).await.expect("the timeout must end it");
         assert!(matches!(answered, Err(BusError::Timeout)), "{answered:?}");
-        assert_eq!(on.ask(&node("b"), "and now?").await.expect("b is open"), answer(b"and now?"));
+        assert_eq!(on.ask(&node("b"), "and now?").await.expect("b is open"), answer_to(b"and now?"));
     }
     assert_eq!(b.requests().len(), 6);
 }
@@ -127,7 +147,7 @@ pub async fn requests_that_are_dropped_leave_nothing_wrong(on: &Buses) {
         assert!(within(&*on.runtime, SHORT / 50, dropped).await.is_none(), "silence was answered");
         let frame = format!("{n}");
         let answered = on.ask(&node("b"), frame.clone()).await;
-        assert_eq!(answered.expect("b is open"), answer(frame.as_bytes()));
+        assert_eq!(answered.expect("b is open"), answer_to(frame.as_bytes()));
     }
 }
 

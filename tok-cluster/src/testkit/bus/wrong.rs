@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Bus, BusError, Inbound, MemoryBus, NodeId, sync::Mutex};
+use crate::{Answer, Bus, BusError, Inbound, MemoryBus, NodeId, sync::Mutex};
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $fault:ident => $rule:ident,)*) => {
@@ -48,6 +48,8 @@ faults! {
     KnowsNoLimit => frames_up_to_the_limit_pass_and_no_larger,
     /// Now and then an answer goes to the request before.
     MixesUpAnswers => answers_belong_to_their_requests,
+    /// An answer that is not there when a frame has been handed over is lost.
+    AnswersAtOnceOrNever => answers_may_come_late_and_in_any_order,
     /// Now and then a frame is held back until the one after it.
     Reorders => requests_of_one_task_arrive_in_order,
     /// Nobody there is waited for.
@@ -85,9 +87,9 @@ pub struct WrongBus {
 struct Both(Arc<dyn Inbound>, Arc<dyn Inbound>);
 
 impl Inbound for Both {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
-        self.0.request(frame.clone());
-        self.1.request(frame)
+    fn request(&self, frame: Bytes, answer: Answer) {
+        self.0.request(frame.clone(), Answer::new(drop));
+        self.1.request(frame, answer);
     }
 
     fn notify(&self, frame: Bytes) {
@@ -108,17 +110,17 @@ struct Late {
 }
 
 impl Inbound for Late {
-    fn request(&self, frame: Bytes) -> Option<Bytes> {
+    fn request(&self, frame: Bytes, answer: Answer) {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         if count == 10 {
             *self.held.lock() = Some(frame.clone());
-            return Some(frame);
+            return answer.send(frame);
         }
-        let answer = self.inner.request(frame);
-        if let Some(held) = self.held.lock().take() {
-            self.inner.request(held);
+        self.inner.request(frame, answer);
+        let held = self.held.lock().take();
+        if let Some(held) = held {
+            self.inner.request(held, Answer::new(drop));
         }
-        answer
     }
 
     fn notify(&self, frame: Bytes) {
@@ -127,6 +129,33 @@ impl Inbound for Late {
 
     fn state(&self, state: crate::BusState) {
         self.inner.state(state);
+    }
+}
+
+/// Takes only answers that are there when the call returns.
+struct Impatient(Arc<dyn Inbound>);
+
+impl Inbound for Impatient {
+    fn request(&self, frame: Bytes, answer: Answer) {
+        let taken = Arc::new(Mutex::default());
+        let place = Arc::downgrade(&taken);
+        let take = move |answer| {
+            if let Some(place) = place.upgrade() {
+                *place.lock() = Some(answer);
+            }
+        };
+        self.0.request(frame, Answer::new(take));
+        if let Some(bytes) = taken.lock().take() {
+            answer.send(bytes);
+        }
+    }
+
+    fn notify(&self, frame: Bytes) {
+        self.0.notify(frame);
+    }
+
+    fn state(&self, state: crate::BusState) {
+        self.0.state(state);
     }
 }
 
@@ -180,6 +209,7 @@ impl Bus for WrongBus {
             Fault::Reorders => {
                 Arc::new(Late { inner: inbound, held: Mutex::default(), count: AtomicU64::new(0) })
             }
+            Fault::AnswersAtOnceOrNever => Arc::new(Impatient(inbound)),
             _ => inbound,
         };
         self.inner.open(&self.address(me), inbound).await
@@ -241,9 +271,7 @@ impl Bus for WrongBus {
 struct Mute;
 
 impl Inbound for Mute {
-    fn request(&self, _: Bytes) -> Option<Bytes> {
-        None
-    }
+    fn request(&self, _: Bytes, _: Answer) {}
 
     fn notify(&self, _: Bytes) {}
 

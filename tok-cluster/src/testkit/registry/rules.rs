@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use tok_core::{Epoch, Uid};
+use tok_core::{Epoch, Uid, relay::Claim};
 
-use super::{LEASE, LONG, Registries, claim, node};
+use super::{LEASE, LONG, Registries, claim, claim_above, node};
 use crate::{NodeId, SessionRow};
 
 #[doc(hidden)]
@@ -16,6 +16,7 @@ macro_rules! __registry_rules {
             epochs_rise
             epochs_rise_after_a_release
             epochs_rise_above_what_was_restored
+            epochs_rise_above_what_a_claim_asks
             a_claim_is_seen_at_once
             a_claim_names_the_other_rows
             a_claim_takes_the_place_of_its_nodes_class
@@ -73,6 +74,32 @@ pub async fn epochs_rise_above_what_was_restored(on: &Registries) {
     on.first.restore(&row).await.expect("restore must succeed");
     let next = on.claim("alice", Some(""), &node("c")).await.epoch;
     assert!(next > epoch, "{next:?} follows {epoch:?}, which was restored");
+}
+
+/// A queue remembers epochs that this table never gave, or has lost: a claim can ask for one above them. It names its
+/// row, and later claims are above it.
+pub async fn epochs_rise_above_what_a_claim_asks(on: &Registries) {
+    let first = on.claim("alice", Some(""), &node("a")).await.epoch;
+    for class in [None, Some(""), Some("x")] {
+        let above = Epoch::new(on.epochs("alice").await.last().map_or(0, |epoch| epoch.get()) + 1_000_000);
+        let asked = claim_above(&*on.first, "alice", class, &node("b"), above).await.epoch;
+        assert!(asked > above, "{asked:?} is to be above {above:?}");
+        assert!(on.epochs("alice").await.contains(&asked));
+        let next = claim(&*on.second, "alice", None, &node("c")).await.epoch;
+        assert!(next > asked, "{next:?} follows {asked:?}");
+        assert!(on.release("alice", asked).await, "{asked:?} is the row's epoch");
+    }
+    // What is above less than the registry gives anyway changes nothing.
+    let low = claim_above(&*on.first, "bob", None, &node("a"), Epoch::new(1)).await.epoch;
+    assert!(low > Epoch::new(1) && first > Epoch::default());
+    // More than there are numbers for is refused, or given: never a lower one.
+    let highest = Epoch::new(u64::MAX - 1);
+    let most = Claim { uid: "carol".into(), class: None, above: highest };
+    if let Ok(claimed) = on.first.claim(&most, &node("a")).await {
+        assert!(claimed.epoch > highest);
+    }
+    let most = Claim { uid: "dave".into(), class: None, above: Epoch::new(u64::MAX) };
+    assert!(on.first.claim(&most, &node("a")).await.is_err());
 }
 
 /// What one connection was told is done, the other sees: there is no stale answer, ever.

@@ -41,6 +41,8 @@ faults! {
     EpochsStartAgain => epochs_rise_after_a_release,
     /// Epochs know nothing of restored rows.
     EpochsIgnoreRestored => epochs_rise_above_what_was_restored,
+    /// Epochs know nothing of what a claim asks to be above.
+    ClaimsBelow => epochs_rise_above_what_a_claim_asks,
     /// Lookups are answered as of a moment ago.
     LooksUpTheStale => a_claim_is_seen_at_once,
     /// A claim names nobody else.
@@ -173,7 +175,8 @@ async fn yield_once() {
 #[async_trait]
 impl Registry for WrongRegistry {
     async fn claim(&self, claim: &Claim, node: &NodeId) -> Result<Claimed, RegistryError> {
-        let claim = &Claim { uid: self.uid(&claim.uid), class: claim.class.clone() };
+        let above = if self.fault == Fault::ClaimsBelow { Epoch::default() } else { claim.above };
+        let claim = &Claim { uid: self.uid(&claim.uid), class: claim.class.clone(), above };
         let count = {
             let mut state = self.state.lock();
             state.claims += 1;

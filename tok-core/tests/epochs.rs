@@ -41,7 +41,8 @@ impl Relay for Late {
     fn start(&self, _: Node) -> Result<(), RelayError> {
         Ok(())
     }
-    async fn claim(&self, _: &Claim) -> Result<Epoch, RelayError> {
+    async fn claim(&self, claim: &Claim) -> Result<Epoch, RelayError> {
+        self.claims.fetch_max(claim.above.get(), Ordering::SeqCst);
         let epoch = self.claims.fetch_add(1, Ordering::SeqCst) + 1;
         if epoch == 1 {
             self.rt.sleep(self.by).await;
@@ -84,11 +85,15 @@ struct Alone {
 impl Alone {
     /// The only node, whose first login takes so long.
     fn new(sim: &Sim, by: Duration) -> Self {
+        Self::with(sim, by, Sso::PerDevice)
+    }
+
+    fn with(sim: &Sim, by: Duration, sso: Sso) -> Self {
         let rt = sim.runtime();
         let queue = Arc::new(ReferenceQueue::with_caps(CAPS));
         let relay = Late { rt: rt.clone(), by, claims: AtomicU64::new(0) };
         let hub = Hub::builder(Echo).runtime(rt.clone()).relay(relay).queue(Arc::clone(&queue));
-        let hub = hub.sso(Sso::PerDevice).build().unwrap();
+        let hub = hub.sso(sso).build().unwrap();
         Self { rt, hub, queue }
     }
 
@@ -192,5 +197,41 @@ fn a_device_that_came_and_went_elsewhere_does_not_fill_the_queue_of_the_one_here
             queue.size(&Uid::from("ann")).await.unwrap().messages
         });
         assert_eq!(left, Ok(0), "seed {seed}");
+    }
+}
+
+/// The registry lost its data and gives lower epochs than the queue remembers.
+async fn confirms_above_a_lost_registry(node: Alone) -> u64 {
+    let uid = Uid::from("ann");
+    node.queue.ack(&uid, Seq::START, Epoch::new(1000)).await.unwrap();
+    let mut peer = node.connect();
+    for n in 0..10 {
+        node.hub.send("ann", n.to_string()).ttl(600 * SECOND).await.unwrap();
+        node.rt.sleep(3 * SECOND).await;
+        loop {
+            match peer.try_recv() {
+                // As a client does: it logs in again.
+                Some(Read::Close(CloseReason::Unavailable)) => peer = node.connect(),
+                Some(Read::Message(_)) => {}
+                Some(other) => panic!("{other:?}"),
+                None => break,
+            }
+        }
+    }
+    node.rt.sleep(10 * SECOND).await;
+    while peer.try_recv().is_some() {}
+    node.rt.sleep(10 * SECOND).await;
+    node.queue.size(&uid).await.unwrap().messages
+}
+
+#[test]
+fn confirmed_messages_leave_the_queue_after_the_registry_lost_its_epochs() {
+    for sso in [|| Sso::PerUser, || Sso::PerDevice] {
+        for seed in 0..20 {
+            let sim = Sim::new(seed);
+            let node = Alone::with(&sim, Duration::ZERO, sso());
+            let left = sim.run(confirms_above_a_lost_registry(node));
+            assert_eq!(left, Ok(0), "seed {seed}");
+        }
     }
 }

@@ -137,7 +137,7 @@ impl Inner {
         result
     }
 
-    fn end_sessions(
+    pub(super) fn end_sessions(
         &self,
         state: &mut State,
         reason: CloseReason,

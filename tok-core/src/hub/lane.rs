@@ -10,7 +10,7 @@ use super::{
     log::{Cursor, Known, LogEntry},
     packet::Packet,
     session::Core,
-    user::{State, User},
+    user::{Fenced, State, User},
 };
 use crate::{
     SendError,
@@ -339,7 +339,7 @@ async fn ack(hub: &Arc<Inner>, user: &Arc<User>, upto: Seq, fence: Epoch) -> Res
                     state.epoch = hub.next_epoch();
                 }
             }
-            Err(_) => state.fenced = state.fenced.max(Some(fence)),
+            Err(current) => state.fenced = Some(Fenced { refused: fence, current }),
         }
     }
     if acked.is_err() {

@@ -66,7 +66,16 @@ pub(crate) struct State {
     /// The newest login's, which fences acknowledgements.
     pub(crate) epoch: Epoch,
     /// The queue has refused acknowledgements under this epoch: they wait for a newer login here.
-    pub(crate) fenced: Option<Epoch>,
+    pub(crate) fenced: Option<Fenced>,
+}
+
+/// The queue refused an acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fenced {
+    /// The epoch that the acknowledgement carried.
+    pub(crate) refused: Epoch,
+    /// The epoch that the queue named.
+    pub(crate) current: Epoch,
 }
 
 /// What became of a message that was appended to a log.
@@ -144,7 +153,7 @@ impl State {
 
     /// Whether the queue refuses acknowledgements from here until there is a newer epoch.
     pub(crate) fn is_fenced_off(&self) -> bool {
-        self.fenced.is_some_and(|fenced| fenced >= self.epoch)
+        self.fenced.is_some_and(|fenced| fenced.refused >= self.epoch)
     }
 
     pub(crate) fn live(&self) -> usize {

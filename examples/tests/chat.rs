@@ -322,6 +322,25 @@ async fn a_join_costs_others_a_line_however_many_users_and_rooms_there_are() {
 }
 
 #[tokio::test]
+async fn of_many_rooms_the_largest_are_listed_and_of_many_members_the_first() {
+    let server = Server::start().await;
+    let mut alice = server.login("alice").await;
+    let mut crowd = Vec::new();
+    for user in 0..25 {
+        let mut client = server.login(&format!("user{user}")).await;
+        for room in 0..8 {
+            client.join(&format!("room {room} of {user}")).await;
+        }
+        // Once it is in this one, it is in the others: there are 201 rooms then.
+        client.join("the largest").await;
+        crowd.push(client.read_on());
+    }
+    alice.join("the largest").await;
+    assert_eq!(alice.until_size("the largest", 26).await, (200, 20));
+    server.stop((crowd, alice)).await;
+}
+
+#[tokio::test]
 async fn senders_to_absent_users_take_no_second_ticks_from_others() {
     let server = Server::start().await;
     let mut senders = Vec::new();

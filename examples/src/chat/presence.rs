@@ -50,6 +50,8 @@ pub(super) async fn announce(hub: Hub, chat: Chat, mut stopped: watch::Receiver<
         () = announcing => {}
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
+    // A session holds the hub, and the hub the chat, which would hold the session.
+    drop(chat.newcomers());
 }
 
 struct Announcer<'a> {

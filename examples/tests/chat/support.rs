@@ -86,7 +86,7 @@ pub(crate) struct Client {
 struct Presence {
     users: BTreeSet<String>,
     rooms: BTreeMap<String, usize>,
-    members: BTreeMap<String, Vec<String>>,
+    members: BTreeMap<String, (Vec<String>, usize)>,
 }
 
 impl Presence {
@@ -104,8 +104,7 @@ impl Presence {
                 self.rooms.retain(|_, members| *members > 0);
             }
             ServerMessage::Members { room, names, count } => {
-                assert!(names.len() <= count.min(20));
-                self.members.insert(room, names);
+                self.members.insert(room, (names, count));
             }
             _ => return false,
         }
@@ -197,10 +196,22 @@ impl Client {
         self.until_seen(&format!("the rooms {rooms:?}"), |seen| seen.rooms == expected).await
     }
 
+    /// Waits until a room has so many members. Returns how many rooms are listed, and how many of the members by name.
+    pub(crate) async fn until_size(&mut self, room: &str, members: usize) -> (usize, usize) {
+        let what = format!("{members} members of {room}");
+        self.until_seen(&what, |seen| {
+            let is_told = seen.members.get(room).is_some_and(|(_, count)| *count == members);
+            seen.rooms.get(room) == Some(&members) && is_told
+        })
+        .await;
+        (self.seen.rooms.len(), self.seen.members[room].0.len())
+    }
+
     /// Waits until these users are in a room that the client is in.
     pub(crate) async fn until_members(&mut self, room: &str, names: &[&str]) {
         let what = format!("{names:?} to be in {room}");
-        self.until_seen(&what, |seen| seen.members.get(room).is_some_and(|members| members == names)).await;
+        self.until_seen(&what, |seen| seen.members.get(room).is_some_and(|(members, _)| members == names))
+            .await;
     }
 
     /// The goodbye and the close code with which the server ends the connection.

@@ -12,7 +12,7 @@ use crate::{Message, error::BoxError};
 
 /// Makes a [`Transport`] of any stream and sink of messages, so that a custom adapter is a codec and this call.
 ///
-/// The stream's end is the peer's close; its errors break the connection. A message counts as received when the sink
+/// The stream's end is the peer's close; its errors break the connection. After either the stream is not polled again. A message counts as received when the sink
 /// has flushed it, so [`Confirm::Written`](crate::Confirm::Written) is what such a transport can prove. Close reasons
 /// are not sent, the sink is closed.
 ///
@@ -36,6 +36,7 @@ where
         waiting: Waiting::default(),
         accepted: 0,
         written: 0,
+        ended: false,
         closing: false,
         closed: false,
     }
@@ -48,6 +49,8 @@ pub struct Framed<S, K> {
     waiting: Waiting,
     accepted: u64,
     written: u64,
+    /// The stream has ended or failed. Many streams panic when they are polled after that.
+    ended: bool,
     closing: bool,
     /// The sink is closed; what the peer still sends is discarded.
     closed: bool,
@@ -57,6 +60,21 @@ pub struct Framed<S, K> {
 const DISCARDS_PER_POLL: usize = 64;
 
 type Waiting = std::collections::VecDeque<Message>;
+
+impl<S, K> Framed<S, K>
+where
+    S: Stream<Item = Result<Message, BoxError>> + Unpin,
+{
+    /// The next message; `None` at the end of the stream, and at every later call.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, BoxError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        self.ended = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
+    }
+}
 
 impl<S, K> Framed<S, K>
 where
@@ -85,7 +103,7 @@ where
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, TransportError>> {
-        Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+        Poll::Ready(match ready!(self.poll_stream(cx)) {
             Some(Ok(message)) => Ok(Incoming::Message(message)),
             Some(Err(error)) => Err(broken(error)),
             None => Ok(Incoming::Close),
@@ -124,7 +142,7 @@ where
             self.closed = true;
         }
         for _ in 0..DISCARDS_PER_POLL {
-            match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+            match ready!(self.poll_stream(cx)) {
                 Some(message) => drop(message.map_err(broken)?),
                 None => return Poll::Ready(Ok(())),
             }

@@ -45,6 +45,8 @@ pub struct WsTransport<S> {
     decoder: Option<Box<dyn Decoder>>,
     /// Bytes that the decoder has been fed, as far as they say how large its buffers may have become.
     fed: u32,
+    /// Bytes read in total.
+    received: u64,
     /// The last read has filled its buffer.
     more: bool,
     /// The decoder has given a Ping and may have yet to give its Pong.
@@ -101,6 +103,7 @@ impl<S: ByteStream> WsTransport<S> {
             config,
             decoder: None,
             fed: 0,
+            received: 0,
             more: false,
             pinged: false,
             violation: None,
@@ -267,6 +270,7 @@ impl<S: ByteStream> WsTransport<S> {
     fn poll_fill_with<const N: usize>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut buf = [0; N];
         let count = ready!(self.stream.poll_read(cx, &mut buf))?;
+        self.received += count as u64;
         self.more = count == N;
         if !self.peer_done {
             self.feed(&buf[..count]);
@@ -384,6 +388,10 @@ impl<S: ByteStream> Transport for WsTransport<S> {
         self.out.written().min(self.taken)
     }
 
+    fn received(&self) -> u64 {
+        self.received
+    }
+
     fn writer(&self) -> Option<Arc<dyn WriteNow>> {
         self.stream.writer()
     }
@@ -437,6 +445,6 @@ mod tests {
     #[test]
     fn a_connection_at_rest_is_small() {
         // With a stream as large as tokio's `TcpStream`.
-        assert!(size_of::<WsTransport<[usize; 4]>>() <= 344, "{}", size_of::<WsTransport<[usize; 4]>>());
+        assert!(size_of::<WsTransport<[usize; 4]>>() <= 352, "{}", size_of::<WsTransport<[usize; 4]>>());
     }
 }

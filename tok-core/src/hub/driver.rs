@@ -138,12 +138,17 @@ struct Driver<'a, T> {
     question: Option<Question>,
     barriers: u64,
     now: Instant,
+    /// When the peer last gave a sign of life. Bytes that move count, either way.
     last_heard: Instant,
+    /// The bytes of the peer's that have counted.
+    received: u64,
     probed: bool,
     /// Reading stopped because the handler does not keep up; silence is not the peer's fault then.
     reading_paused: bool,
     written: u64,
     last_written: Instant,
+    /// The transport has something to write and found no room for it.
+    write_waits: bool,
     armed: Option<Instant>,
     /// Messages that were read and wait for the handler, and the one that is being handled.
     inbox: Inbox,
@@ -178,10 +183,12 @@ impl<'a, T: Transport> Driver<'a, T> {
             barriers: 0,
             now,
             last_heard: now,
+            received: 0,
             probed: false,
             reading_paused: false,
             written: 0,
             last_written: now,
+            write_waits: false,
             armed: None,
             inbox: Inbox::default(),
             handler: None,

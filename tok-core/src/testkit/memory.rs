@@ -40,6 +40,12 @@ pub(super) struct Link {
     /// The most that was ever taken and not written.
     most_unwritten: u64,
     to_server: VecDeque<Incoming>,
+    /// The bytes that reached the server, those of messages that are not whole yet included.
+    received: u64,
+    /// Messages reach the server in portions of this many bytes.
+    portion: Option<usize>,
+    /// The bytes of the next message that have reached the server.
+    arrived: usize,
     server_gone: bool,
     client: Client,
     server_waker: Option<Waker>,
@@ -79,6 +85,26 @@ impl Link {
     /// One thing of any size fits into an empty buffer.
     fn has_room(&self, next: &Sent) -> bool {
         self.buffered == 0 || self.buffered + next.len() <= self.buffer
+    }
+
+    /// Moves one more portion of the next message. Returns false if the message is whole, or is the next thing whole.
+    fn receive_portion(&mut self) -> bool {
+        let (Some(portion), Some(Incoming::Message(message))) = (self.portion, self.to_server.front()) else {
+            return false;
+        };
+        let waits = message.data().len() - self.arrived > portion;
+        if waits {
+            self.arrived += portion;
+            self.received += portion as u64;
+        }
+        waits
+    }
+
+    fn receive(&mut self) -> Option<Incoming> {
+        let incoming = self.to_server.pop_front()?;
+        let bytes = if let Incoming::Message(message) = &incoming { message.data().len() } else { 0 };
+        self.received += (bytes - std::mem::take(&mut self.arrived)) as u64 + 8;
+        Some(incoming)
     }
 
     /// Moves what fits into the buffer.
@@ -122,7 +148,12 @@ impl Transport for MemoryTransport {
         if link.client == Client::Reset {
             return Poll::Ready(Err(TransportError::Closed));
         }
-        if let Some(incoming) = link.to_server.pop_front() {
+        if link.receive_portion() {
+            drop(link);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(incoming) = link.receive() {
             return Poll::Ready(Ok(incoming));
         }
         if link.client == Client::Closed {
@@ -176,6 +207,10 @@ impl Transport for MemoryTransport {
         self.link.lock().written
     }
 
+    fn received(&self) -> u64 {
+        self.link.lock().received
+    }
+
     fn writer(&self) -> Option<Arc<dyn WriteNow>> {
         Some(Arc::new(MemoryWriter(Arc::clone(&self.link))))
     }
@@ -191,6 +226,7 @@ impl Transport for MemoryTransport {
         }
         let mut link = self.link.lock();
         link.to_server.clear();
+        link.arrived = 0;
         // Done when the client is done too.
         if link.client == Client::Closed {
             return Poll::Ready(Ok(()));
@@ -267,6 +303,24 @@ impl MemoryPeer {
     /// Sends a message to the server.
     pub fn send(&self, message: impl Into<Message>) {
         self.push(Incoming::Message(message.into()));
+    }
+
+    /// Sends this many bytes of a message that is longer: they reach the server, and make nothing whole.
+    pub fn send_part(&self, bytes: usize) {
+        let waker = {
+            let mut link = self.link.lock();
+            if link.client == Client::Here {
+                link.received += bytes as u64;
+            }
+            link.server_waker.take()
+        };
+        wake(waker);
+    }
+
+    /// From now on messages reach the server in portions of at most `bytes` (at least 1), and a read of the server's waits
+    /// between two of them.
+    pub fn trickle(&self, bytes: usize) {
+        self.link.lock().portion = Some(bytes.max(1));
     }
 
     /// Sends a sign of life.

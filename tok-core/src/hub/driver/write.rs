@@ -45,13 +45,22 @@ impl<T: Transport> Driver<'_, T> {
             return true;
         }
         let Some(transport) = &mut self.transport else { return false };
-        if transport.written() < self.accepted
-            && let Poll::Ready(Err(error)) = transport.poll_flush(cx)
-        {
-            self.fail(&error);
-            return true;
+        let waited = std::mem::take(&mut self.write_waits);
+        if transport.written() < self.accepted {
+            match transport.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.fail(&error);
+                    return true;
+                }
+                Poll::Pending => self.write_waits = true,
+            }
         }
         let written = transport.written();
+        if waited && written > self.written {
+            // The peer made room. What the operating system takes at once says nothing about the peer.
+            self.last_heard = self.now;
+        }
         if written > self.written || !was_unsent {
             self.written = written;
             self.last_written = self.now;

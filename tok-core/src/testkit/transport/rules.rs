@@ -32,6 +32,7 @@ macro_rules! __transport_rules {
             messages_arrive_in_order
             message_bytes_are_exact
             recv_is_cancel_safe
+            parts_of_a_message_count_as_received
             peer_close_is_reported_as_close_and_nothing_follows
             broken_connection_is_an_error
             // sending

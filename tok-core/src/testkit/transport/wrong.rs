@@ -46,6 +46,8 @@ struct State {
     closed: bool,
     broken: bool,
     unanswered: VecDeque<u64>,
+    /// Bytes of whole messages.
+    received: u64,
 }
 
 impl WrongTransport {
@@ -66,6 +68,7 @@ impl WrongTransport {
         cx: &mut Context<'_>,
     ) -> Option<Result<Incoming, TransportError>> {
         self.state.given += 1;
+        self.state.received += message.data().len() as u64;
         let bytes = message.data().len();
         match self.fault {
             Fault::ReordersMessages => {
@@ -289,6 +292,14 @@ impl Transport for WrongTransport {
             Fault::ForgetsToCountTheLast => written.saturating_sub(1),
             Fault::CountsTheUnwritten => self.state.accepted,
             _ => written,
+        }
+    }
+
+    fn received(&self) -> u64 {
+        match self.fault {
+            Fault::CountsWholeMessages => self.state.received,
+            Fault::TakesBackWhatItCounted => self.inner.received() - self.state.received,
+            _ => self.inner.received(),
         }
     }
 

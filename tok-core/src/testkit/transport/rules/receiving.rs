@@ -96,6 +96,39 @@ pub async fn recv_is_cancel_safe(pair: &mut Pair) {
     }
 }
 
+/// Where a message arrives in parts, [`received`](crate::Transport::received) rises with the parts and not only with the
+/// whole, and it falls at no time.
+pub async fn parts_of_a_message_count_as_received(pair: &mut Pair) {
+    pair.peer.trickle(100);
+    // Long enough for parts where a stream gives whole records, as TLS does with up to 16 KiB.
+    for size in [40_000, 100_000] {
+        pair.peer.send(&message(size, size));
+        let mut counts = vec![pair.transport().received()];
+        loop {
+            let (polled, woken) = poll_once(|cx| pair.transport().poll_recv(cx));
+            let received = pair.transport().received();
+            let before = counts.last().copied().unwrap_or_default();
+            assert!(received >= before, "{received} bytes are received, {before} were before");
+            match polled {
+                Poll::Ready(Ok(Incoming::Message(_))) => break,
+                Poll::Ready(Ok(Incoming::Alive)) => {}
+                Poll::Ready(other) => panic!("a message was sent, and the transport gave {other:?}"),
+                Poll::Pending => {
+                    assert!(woken, "a message was sent, and the transport waits");
+                    yield_once().await;
+                }
+            }
+            counts.push(received);
+        }
+        // A message that comes with the first polls has no parts.
+        if let [first, .., last] = counts[..]
+            && counts.len() > 4
+        {
+            assert!(last > first, "{} polls read parts of a message, and none of them counts", counts.len());
+        }
+    }
+}
+
 /// After everything that the peer sent before its close, the close is [`Incoming::Close`], and later polls give
 /// nothing but an end.
 pub async fn peer_close_is_reported_as_close_and_nothing_follows(pair: &mut Pair) {

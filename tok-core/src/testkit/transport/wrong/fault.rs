@@ -37,6 +37,10 @@ faults! {
     SkipsEmptyMessages => an_empty_message_is_a_message,
     /// A message is lost when the poll that found it is not the one that is asked again.
     LosesWhatAPollLeft => recv_is_cancel_safe,
+    /// Bytes count as received when their message is whole.
+    CountsWholeMessages => parts_of_a_message_count_as_received,
+    /// Bytes of a message that is whole are taken back.
+    TakesBackWhatItCounted => parts_of_a_message_count_as_received,
     /// A close by the peer is never told.
     SwallowsTheClose => peer_close_is_reported_as_close_and_nothing_follows,
     /// A close by the peer is given as an empty message.

@@ -26,6 +26,10 @@ use crate::{
 /// that is arriving (bounded by [`WsConfig::max_message`] and a constant), the frames that the session handed over,
 /// and at most 32 Pongs that wait to be written, and the newest after them.
 ///
+/// A stream that ends between two messages is [`Incoming::Close`], also without a close frame: the peer may still read,
+/// and gets what the session owes it and a close frame with code 1000. A stream that ends inside a message is
+/// [`TransportError::Closed`].
+///
 /// [`Outgoing::Barrier`] is a Ping that carries the number, [`Outgoing::Ping`] an empty one.
 ///
 /// ```
@@ -62,6 +66,8 @@ pub struct WsTransport<S> {
     /// What may still happen before the task is made to yield.
     budget: u8,
     close_sent: bool,
+    /// The peer has ended its direction between two messages and without a close frame.
+    half_closed: bool,
     peer_done: bool,
     shut_down: bool,
 }
@@ -113,6 +119,7 @@ impl<S: ByteStream> WsTransport<S> {
             barriers: VecDeque::new(),
             budget: BUDGET,
             close_sent: false,
+            half_closed: false,
             peer_done: false,
             shut_down: false,
         }
@@ -341,8 +348,13 @@ impl<S: ByteStream> Transport for WsTransport<S> {
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => {
+                    self.half_closed = self.guard.at_boundary();
                     self.peer_is_done();
-                    return Poll::Ready(Err(TransportError::Closed));
+                    return Poll::Ready(if self.half_closed {
+                        Ok(Incoming::Close)
+                    } else {
+                        Err(TransportError::Closed)
+                    });
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
@@ -408,6 +420,9 @@ impl<S: ByteStream> Transport for WsTransport<S> {
         if self.guard.is_closed() && !self.close_sent {
             self.close_sent = true;
             self.push(frame::close_answer(self.guard.close_code()));
+        } else if self.half_closed {
+            // A client that still reads learns that it has everything.
+            self.goodbye(CloseReason::PeerClosed);
         }
         ready!(self.poll_out(cx))?;
         loop {

@@ -45,6 +45,7 @@ macro_rules! __transport_rules {
             direct_writes_keep_their_place
             // closing
             close_flushes_what_was_sent
+            answers_reach_a_peer_that_ended_its_direction
             close_discards_what_the_peer_sends_and_ends_when_it_is_done
             nothing_is_sent_after_close
             a_broken_connection_can_be_closed

@@ -214,6 +214,9 @@ impl Transport for WrongTransport {
         if self.state.closing && self.fault != Fault::SendsAfterTheClose {
             return Err(TransportError::Closed);
         }
+        if self.state.closed && self.fault == Fault::SendsNothingAfterThePeersEnd {
+            return Err(TransportError::Closed);
+        }
         let before = self.state.accepted;
         let total = match out {
             Outgoing::Frame(frame) => {

@@ -83,6 +83,8 @@ faults! {
     LosesDirectWrites => direct_writes_keep_their_place,
     /// What is unwritten at a close is dropped.
     CloseDropsTheUnwritten => close_flushes_what_was_sent,
+    /// Nothing is taken once the peer has ended its direction.
+    SendsNothingAfterThePeersEnd => answers_reach_a_peer_that_ended_its_direction,
     /// A close is ready when all is written.
     CloseDoesNotWait => close_discards_what_the_peer_sends_and_ends_when_it_is_done,
     /// A close waits and does not read.

@@ -69,6 +69,7 @@ mod framed {
         task::{Context, Poll, Waker},
     };
 
+    use bytes::Bytes;
     use futures_core::Stream;
     use futures_sink::Sink;
     use tok_core::{
@@ -158,8 +159,12 @@ mod framed {
     }
 
     impl Peer for End {
+        /// Large messages are slices of a read buffer, as codecs give them.
         fn send(&mut self, message: &Message) {
-            self.change(|link| link.to_server.push_back(message.clone()));
+            let (data, end) = (message.data(), if message.data().len() > 4096 { 64 * 1024 } else { 0 });
+            let buffer = Bytes::from([data, &vec![0; end][..]].concat());
+            let message = Message::new(message.kind(), buffer.slice(..data.len()));
+            self.change(|link| link.to_server.push_back(message));
         }
 
         fn poll_recv(&mut self, _: &mut Context<'_>) -> Poll<PeerEvent> {

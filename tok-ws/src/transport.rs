@@ -47,8 +47,6 @@ pub struct WsTransport<S> {
     config: Arc<WsConfig>,
     guard: Guard,
     decoder: Option<Box<dyn Decoder>>,
-    /// Bytes that the decoder has been fed, as far as they say how large its buffers may have become.
-    fed: u32,
     /// Bytes read in total.
     received: u64,
     /// The last read has filled its buffer.
@@ -96,8 +94,11 @@ const BUDGET: u8 = 64;
 const READ: usize = 1024;
 const LONG_READ: usize = 4 * 1024;
 const LONGEST_READ: usize = 32 * 1024;
-/// A decoder that was fed more than this at a time may hold large buffers.
+/// A decoder that was fed more than this at a time, or a longer frame, may hold large buffers.
 const MAX_SPARE: u32 = 4 * 1024;
+
+/// Messages up to this size are copied by the session.
+const COPIED_BY_SESSION: usize = 4 * 1024;
 
 impl<S: ByteStream> WsTransport<S> {
     /// A connection whose stream stands right behind the handshake.
@@ -108,7 +109,6 @@ impl<S: ByteStream> WsTransport<S> {
             stream,
             config,
             decoder: None,
-            fed: 0,
             received: 0,
             more: false,
             pinged: false,
@@ -136,7 +136,6 @@ impl<S: ByteStream> WsTransport<S> {
         let (fine, verdict) = self.guard.check(bytes);
         self.violation = verdict.err();
         if fine > 0 {
-            self.fed = self.fed.saturating_add(u32::try_from(fine).unwrap_or(u32::MAX));
             self.decoder.get_or_insert_with(|| spare::take(&self.config)).feed(&bytes[..fine]);
         }
     }
@@ -145,10 +144,20 @@ impl<S: ByteStream> WsTransport<S> {
     /// not give all that it was fed is not trusted with another connection.
     fn rest(&mut self) {
         let given_all = self.guard.is_spent();
-        self.guard.forget_events();
-        let small = std::mem::take(&mut self.fed) <= MAX_SPARE;
+        let small = self.guard.largest() <= MAX_SPARE;
+        self.guard.rest();
         if let Some(decoder) = self.decoder.take().filter(|_| given_all && small) {
             spare::put(&self.config, decoder);
+        }
+    }
+
+    /// A message's payload without hold on a buffer that is much larger: engines give slices of what they read into.
+    fn own(&self, payload: Bytes) -> Bytes {
+        let buffer = usize::try_from(self.guard.largest()).unwrap_or(usize::MAX);
+        if payload.len() > COPIED_BY_SESSION && payload.len() < buffer / 2 {
+            Bytes::copy_from_slice(&payload)
+        } else {
+            payload
         }
     }
 
@@ -192,8 +201,8 @@ impl<S: ByteStream> WsTransport<S> {
 
     fn incoming(&mut self, event: Event) -> Incoming {
         match event {
-            Event::Text(text) => Incoming::Message(Message::new(MessageKind::Text, text)),
-            Event::Binary(data) => Incoming::Message(Message::new(MessageKind::Binary, data)),
+            Event::Text(text) => Incoming::Message(Message::new(MessageKind::Text, self.own(text))),
+            Event::Binary(data) => Incoming::Message(Message::new(MessageKind::Binary, self.own(data))),
             Event::Ping => Incoming::Alive,
             Event::Pong(payload) => frame::barrier_of(&payload)
                 .filter(|number| self.is_awaited(*number))

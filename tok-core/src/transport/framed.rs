@@ -4,10 +4,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use super::{Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError};
+use super::{COPY_UP_TO, Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError};
 use crate::{Message, error::BoxError};
 
 /// Makes a [`Transport`] of any stream and sink of messages, so that a custom adapter is a codec and this call.
@@ -37,6 +38,7 @@ where
         accepted: 0,
         written: 0,
         ended: false,
+        longest: 0,
         closing: false,
         closed: false,
     }
@@ -51,10 +53,15 @@ pub struct Framed<S, K> {
     written: u64,
     /// The stream has ended or failed. Many streams panic when they are polled after that.
     ended: bool,
+    /// The most bytes that a message from the peer had.
+    longest: usize,
     closing: bool,
     /// The sink is closed; what the peer still sends is discarded.
     closed: bool,
 }
+
+/// What a codec may read into, whatever the length of messages.
+const READ_BUFFER: usize = 64 * 1024;
 
 /// Messages discarded in one poll of a close, before others get their turn.
 const DISCARDS_PER_POLL: usize = 64;
@@ -73,6 +80,17 @@ where
         let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
         self.ended = !matches!(next, Some(Ok(_)));
         Poll::Ready(next)
+    }
+
+    /// The message without hold on a buffer that is much larger. Codecs give slices of what they read into, which has room
+    /// for the longest message so far.
+    fn own(&mut self, message: Message) -> Message {
+        self.longest = self.longest.max(message.data().len());
+        let bytes = message.data().len();
+        if bytes <= COPY_UP_TO || bytes >= self.longest.max(READ_BUFFER) / 2 {
+            return message;
+        }
+        Message::new(message.kind(), Bytes::copy_from_slice(message.data())).with_id(message.id())
     }
 }
 
@@ -104,7 +122,7 @@ where
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, TransportError>> {
         Poll::Ready(match ready!(self.poll_stream(cx)) {
-            Some(Ok(message)) => Ok(Incoming::Message(message)),
+            Some(Ok(message)) => Ok(Incoming::Message(self.own(message))),
             Some(Err(error)) => Err(broken(error)),
             None => Ok(Incoming::Close),
         })

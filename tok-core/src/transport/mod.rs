@@ -29,6 +29,9 @@ pub use self::{
 };
 pub use crate::error::TransportError;
 
+/// Sessions copy messages up to this size, in bytes, out of the transport's buffers.
+pub(crate) const COPY_UP_TO: usize = 4096;
+
 /// One live, authenticated connection: what a session reads messages from and writes frames to.
 ///
 /// # Contract
@@ -37,6 +40,8 @@ pub use crate::error::TransportError;
 /// * What `start_send` takes is written in that order, whole: frames never mix.
 /// * `written` never passes what `start_send` returned last, and reaches it after a `poll_flush` that was ready.
 /// * `received` never falls. Where messages arrive in parts, it rises with each part and not only with whole messages.
+/// * A message of more than 4 KiB is no slice of a buffer that is more than about twice its size: it may wait for long, and
+///   would hold all of it. Sessions copy smaller messages.
 /// * A transport that [`confirms`](Self::confirms) puts a probe on the wire for [`Outgoing::Barrier`] that the peer
 ///   answers only after it has read everything before; the answer comes back as [`Incoming::Barrier`] with the same
 ///   number. Numbers that were not sent must not come back.

@@ -8,10 +8,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{Driver, Phase, ROUND, write::Question};
-use crate::{CloseReason, Message, Transport, hub::login::Arrival, transport::Incoming};
-
-/// Payloads up to this size are copied out of the transport's read buffer, which a slice of it would keep alive.
-const COPY_UP_TO: usize = 4096;
+use crate::{
+    CloseReason, Message, Transport,
+    hub::login::Arrival,
+    transport::{COPY_UP_TO, Incoming},
+};
 
 /// Bytes a second that a message has to gain while it arrives, for its peer not to be taken for silent.
 const MIN_RATE: u64 = 1024;
@@ -86,7 +87,8 @@ impl<T: Transport> Driver<'_, T> {
     }
 }
 
-/// The message without hold on the buffer that it was read into.
+/// The message without hold on the buffer that it was read into. Of larger ones transports say that they hold about their
+/// own size.
 fn own(message: Message) -> Message {
     if message.data().len() > COPY_UP_TO {
         return message;

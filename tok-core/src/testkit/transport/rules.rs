@@ -31,6 +31,7 @@ macro_rules! __transport_rules {
             // receiving
             messages_arrive_in_order
             message_bytes_are_exact
+            a_small_message_holds_no_large_buffer
             recv_is_cancel_safe
             parts_of_a_message_count_as_received
             peer_close_is_reported_as_close_and_nothing_follows

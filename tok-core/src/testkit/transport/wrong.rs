@@ -9,6 +9,8 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
+use bytes::Bytes;
+
 pub use self::fault::Fault;
 use super::{ReferenceTransport, reference_pair};
 use crate::{
@@ -48,6 +50,7 @@ struct State {
     unanswered: VecDeque<u64>,
     /// Bytes of whole messages.
     received: u64,
+    buffer: Bytes,
 }
 
 impl WrongTransport {
@@ -55,6 +58,14 @@ impl WrongTransport {
         match self.fault {
             Fault::CutsMessages => {
                 Message::new(message.kind(), message.data().slice(..message.data().len() & 0xffff))
+            }
+            Fault::SlicesItsBuffer => {
+                let buffer = Bytes::from([&[0; 64 * 1024], &message.data()[..]].concat());
+                Message::new(message.kind(), buffer.slice(64 * 1024..))
+            }
+            Fault::KeepsItsBuffer => {
+                self.state.buffer = message.data().clone();
+                message
             }
             Fault::ForgetsTheKind => Message::binary(message.into_data()),
             _ => message,

@@ -30,6 +30,34 @@ pub async fn message_bytes_are_exact(pair: &mut Pair) {
     pair.recv_nothing().await;
 }
 
+/// A message of more than 4 KiB is no slice of a buffer that is much larger than itself, whatever was read before it or
+/// after it. (Sessions copy smaller messages.)
+pub async fn a_small_message_holds_no_large_buffer(pair: &mut Pair) {
+    const SMALL: usize = 5000;
+    for sizes in [[SMALL, 200_000], [200_000, SMALL], [SMALL, SMALL]] {
+        sizes.iter().for_each(|size| pair.peer.send(&message(*size, *size)));
+        let mut small = Vec::new();
+        for size in sizes {
+            let got = pair.recv_message().await;
+            assert_eq!(got.data().len(), size);
+            if size == SMALL {
+                small.push(got.into_data());
+            }
+        }
+        pair.recv_nothing().await;
+        for data in small {
+            let Ok(mut own) = data.try_into_mut() else {
+                panic!("a message of {SMALL} bytes shares a buffer, with messages of {sizes:?} bytes")
+            };
+            // Room before it counts too.
+            assert!(
+                !own.try_reclaim(2 * SMALL),
+                "a message of {SMALL} bytes holds more than three times as many, with messages of {sizes:?} bytes"
+            );
+        }
+    }
+}
+
 /// Text is text and binary is binary, in both directions, whatever the bytes.
 pub async fn kinds_are_kept(pair: &mut Pair) {
     let sent = [

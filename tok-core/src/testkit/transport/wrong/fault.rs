@@ -29,6 +29,10 @@ faults! {
     RepeatsMessages => messages_arrive_in_order,
     /// Lengths are kept in 16 bits.
     CutsMessages => message_bytes_are_exact,
+    /// Messages are slices of a read buffer of 64 KiB.
+    SlicesItsBuffer => a_small_message_holds_no_large_buffer,
+    /// All messages are slices of one buffer, which the transport keeps.
+    KeepsItsBuffer => a_small_message_holds_no_large_buffer,
     /// All is binary.
     ForgetsTheKind => kinds_are_kept,
     /// All is binary on the way out.

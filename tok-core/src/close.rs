@@ -6,9 +6,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer closed in good order.
+    /// The peer closed in good order, or ended its direction between two messages.
     PeerClosed,
-    /// The connection broke: reset, cut, or ended without a close.
+    /// The connection broke: reset, cut, or ended in the middle of a message.
     Disconnected,
     /// A newer login of the same user took the place (single sign-on).
     Sso,

@@ -139,6 +139,106 @@ async fn the_write_timeout_does_not_count_time_in_which_nothing_waited() {
     drop(client);
 }
 
+/// Sends a part of a message every second, for so many.
+async fn upload(client: &Client, bytes: usize, seconds: u64) {
+    for _ in 0..seconds {
+        pass(secs(1)).await;
+        client.peer.send_part(bytes);
+    }
+    settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_arrives_slowly_is_a_sign_of_life() {
+    for builder in
+        [builder().ping_interval(secs(10)), builder().ping_interval(secs(0)).read_timeout(secs(20))]
+    {
+        let (hub, mut client, _) = spied(builder, true).await;
+        // Its stack cannot answer a ping in the midst of a message.
+        client.peer.answers(false);
+        upload(&client, 2048, 200).await;
+        assert_eq!(hub.stats().sessions, 1);
+        client.send("whole");
+        assert_eq!(client.text().await, "whole");
+        // It stops in the midst of the next one, and is found in the same time as one that sent nothing.
+        client.peer.send_part(100_000);
+        pass(secs(20) - TICK).await;
+        assert_eq!(hub.stats().sessions, 1);
+        pass(3 * TICK).await;
+        assert_eq!(hub.stats().sessions, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_gains_less_than_a_kibibyte_a_second_does_not_keep_its_peer_alive() {
+    for builder in
+        [builder().ping_interval(secs(10)), builder().ping_interval(secs(0)).read_timeout(secs(20))]
+    {
+        let (hub, mut client, _) = spied(builder, true).await;
+        client.peer.answers(false);
+        upload(&client, 100, 19).await;
+        assert_eq!(hub.stats().sessions, 1);
+        upload(&client, 100, 5).await;
+        assert_eq!(hub.stats().sessions, 0);
+        assert_eq!(client.drain().await.last().map(String::as_str), Some("Close(Idle)"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_open_when_a_slow_message_begins_does_not_end_its_peer() {
+    let (hub, mut client, journal) = spied(builder().ping_interval(secs(10)), true).await;
+    client.peer.answers(false);
+    pass(secs(15)).await;
+    assert_eq!(journal.lines(), ["ping"]);
+    upload(&client, 50_000, 100).await;
+    assert_eq!(hub.stats().sessions, 1);
+    // One probe is enough: it is answered when the message is over.
+    assert_eq!(journal.lines(), ["ping"]);
+    pass(secs(20) + 3 * TICK).await;
+    assert_eq!(hub.stats().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_slowly_is_not_taken_for_silent() {
+    for builder in
+        [builder().ping_interval(secs(10)), builder().ping_interval(secs(0)).read_timeout(secs(20))]
+    {
+        let hub = builder.write_timeout(secs(0)).build().unwrap();
+        let mut client = login_with(&hub, Device::new("alice"), 1).await;
+        // It reads no ping before what was sent earlier.
+        client.peer.answers(false);
+        for n in numbers(0..40) {
+            let _ = hub.send("alice", n).await.unwrap();
+        }
+        for n in numbers(0..20) {
+            pass(secs(9)).await;
+            assert_eq!(client.text().await, n);
+        }
+        settle().await;
+        assert_eq!(hub.stats().sessions, 1);
+        // It reads no more, and is found in the same time as one that sent nothing.
+        pass(secs(20) - 2 * TICK).await;
+        assert_eq!(hub.stats().sessions, 1);
+        pass(4 * TICK).await;
+        assert_eq!(hub.stats().sessions, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_the_system_takes_by_itself_are_no_sign_of_life() {
+    let hub = builder().ping_interval(secs(10)).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    // There is room for all of these, whether or not somebody reads them.
+    for n in numbers(0..20) {
+        assert_eq!(hub.stats().sessions, 1, "{n}");
+        let _ = hub.send("alice", n).await.unwrap();
+        pass(secs(1)).await;
+    }
+    pass(3 * TICK).await;
+    assert_eq!(hub.stats().sessions, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn time_in_which_the_handler_holds_back_reading_is_not_the_peers() {
     let actor = Holding::new();

@@ -292,6 +292,35 @@ async fn a_connection_that_broke_before_its_login_ends_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_whose_peer_left_before_its_login_and_sent_nothing_ends_nobody() {
+    let journal = Journal::default();
+    let hub = {
+        let (opened, closed) = (journal.clone(), journal.clone());
+        builder().open(move |_| opened.note("open")).close(move |_, _| closed.note("close"))
+    };
+    let hub = hub.build().unwrap();
+    let live = login(&hub, "alice").await;
+    let (transport, peer) = memory_pair(BUFFER, true);
+    peer.pong();
+    peer.close();
+    assert_eq!(hub.serve(Device::new("alice"), transport).await, CloseReason::PeerClosed);
+    assert_eq!(hub.stats().sessions, 1);
+    assert_eq!(journal.lines(), ["open"]);
+    live.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_sent_is_handled_and_answered_although_it_left_before_its_login() {
+    let hub = builder().build().unwrap();
+    let (transport, mut peer) = memory_pair(BUFFER, true);
+    peer.send("question");
+    peer.close();
+    assert_eq!(hub.serve(Device::new("alice"), transport).await, CloseReason::PeerClosed);
+    assert_eq!(text(peer.recv().await), "question");
+    assert_eq!(peer.recv().await, Read::End);
+}
+
+#[tokio::test(start_paused = true)]
 async fn max_sessions_refuses_further_logins_save_takeovers() {
     let hub = builder().max_sessions(2).build().unwrap();
     let alice = login(&hub, "alice").await;

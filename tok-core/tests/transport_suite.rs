@@ -3,15 +3,22 @@
 
 use std::{
     collections::BTreeSet,
+    future::poll_fn,
     panic::{self, AssertUnwindSafe},
 };
 
-use tok_core::testkit::{
-    memory_pair,
-    transport::{
-        OPTIONAL_RULES, Pair, RULES, ReferenceTransport, Rule, block_on, reference_pair,
-        wrong::{Fault, wrong_pair},
+use futures_util::SinkExt;
+use tok_core::{
+    Message, Transport,
+    error::BoxError,
+    testkit::{
+        memory_pair,
+        transport::{
+            OPTIONAL_RULES, Pair, RULES, ReferenceTransport, Rule, block_on, reference_pair,
+            wrong::{Fault, wrong_pair},
+        },
     },
+    transport::{Incoming, from_framed},
 };
 
 mod reference {
@@ -62,6 +69,7 @@ mod framed {
         task::{Context, Poll, Waker},
     };
 
+    use bytes::Bytes;
     use futures_core::Stream;
     use futures_sink::Sink;
     use tok_core::{
@@ -76,6 +84,7 @@ mod framed {
         to_server: VecDeque<Message>,
         to_client: VecDeque<Message>,
         client_ended: bool,
+        stream_ended: bool,
         server_ended: bool,
         broken: bool,
         wakers: [Option<Waker>; 2],
@@ -115,6 +124,8 @@ mod framed {
                 link.wakers[READER] = Some(cx.waker().clone());
                 return Poll::Pending;
             }
+            assert!(!link.stream_ended, "the stream was polled after its end");
+            link.stream_ended = link.to_server.is_empty();
             Poll::Ready(link.to_server.pop_front().map(Ok))
         }
     }
@@ -148,8 +159,12 @@ mod framed {
     }
 
     impl Peer for End {
+        /// Large messages are slices of a read buffer, as codecs give them.
         fn send(&mut self, message: &Message) {
-            self.change(|link| link.to_server.push_back(message.clone()));
+            let (data, end) = (message.data(), if message.data().len() > 4096 { 64 * 1024 } else { 0 });
+            let buffer = Bytes::from([data, &vec![0; end][..]].concat());
+            let message = Message::new(message.kind(), buffer.slice(..data.len()));
+            self.change(|link| link.to_server.push_back(message));
         }
 
         fn poll_recv(&mut self, _: &mut Context<'_>) -> Poll<PeerEvent> {
@@ -183,6 +198,42 @@ mod framed {
         let end = End::default();
         (from_framed(end.clone(), end.clone()), end)
     }
+}
+
+/// A stream that panics when it is polled after its end, as generators and `unfold` do.
+#[test]
+fn a_stream_is_not_polled_after_its_end() {
+    let left = futures_util::stream::unfold(1, |left: usize| async move {
+        let left = left.checked_sub(1)?;
+        Some((Ok::<_, BoxError>(Message::from("last")), left))
+    });
+    let sink = futures_util::sink::drain().sink_map_err(|never: std::convert::Infallible| match never {});
+    let mut transport = from_framed(Box::pin(left), sink);
+    block_on(Box::pin(async move {
+        assert!(matches!(poll_fn(|cx| transport.poll_recv(cx)).await, Ok(Incoming::Message(_))));
+        for _ in 0..2 {
+            assert!(matches!(poll_fn(|cx| transport.poll_recv(cx)).await, Ok(Incoming::Close)));
+        }
+        for _ in 0..2 {
+            poll_fn(|cx| transport.poll_close(cx)).await.unwrap();
+        }
+    }));
+}
+
+/// An end that a close finds by itself counts as one too.
+#[test]
+fn a_stream_that_ends_while_its_transport_closes_is_not_polled_again() {
+    let messages = futures_util::stream::unfold(3, |left: usize| async move {
+        let left = left.checked_sub(1)?;
+        Some((Ok::<_, BoxError>(Message::from("discarded")), left))
+    });
+    let sink = futures_util::sink::drain().sink_map_err(|never: std::convert::Infallible| match never {});
+    let mut transport = from_framed(Box::pin(messages), sink);
+    block_on(Box::pin(async move {
+        poll_fn(|cx| transport.poll_close(cx)).await.unwrap();
+        assert!(matches!(poll_fn(|cx| transport.poll_recv(cx)).await, Ok(Incoming::Close)));
+        poll_fn(|cx| transport.poll_close(cx)).await.unwrap();
+    }));
 }
 
 fn rules() -> impl Iterator<Item = &'static Rule> {

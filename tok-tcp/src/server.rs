@@ -64,7 +64,8 @@ impl Server {
     pub async fn serve<L: Accept>(self, listener: L) {
         let runtime = Arc::clone(self.hub.runtime());
         let max_handshakes = self.max_handshakes;
-        listen(runtime, listener, max_handshakes, move |stream, peer, handshake| {
+        let write_timeout = self.hub.write_timeout();
+        listen(runtime, listener, max_handshakes, write_timeout, move |stream, peer, handshake| {
             let login = self.log_in(stream, peer);
             let hub = self.hub.clone();
             Box::pin(async move {

@@ -45,6 +45,8 @@ pub struct TcpTransport<S> {
     taken: usize,
     // The last read has filled its buffer.
     more: bool,
+    /// Bytes read in total.
+    received: u64,
     out: WriteQueue,
     confirm: bool,
     probes: VecDeque<Probe>,
@@ -87,6 +89,7 @@ impl<S: ByteStream> TcpTransport<S> {
             unread: Vec::new(),
             taken: 0,
             more: false,
+            received: 0,
             out: WriteQueue::default(),
             confirm,
             probes: VecDeque::new(),
@@ -118,6 +121,7 @@ impl<S: ByteStream> TcpTransport<S> {
             let (count, frame) = match self.decoder.unfilled() {
                 Some(room) => {
                     let count = ready!(self.stream.poll_read(cx, room))?;
+                    self.received += count as u64;
                     self.decoder.filled(count);
                     (count, self.decoder.decode(&mut &[][..])?)
                 }
@@ -145,6 +149,7 @@ impl<S: ByteStream> TcpTransport<S> {
     ) -> Poll<Result<(usize, Option<Bytes>), TransportError>> {
         let mut scratch = [0; N];
         let count = ready!(self.stream.poll_read(cx, &mut scratch))?;
+        self.received += count as u64;
         self.more = count == N;
         let mut input = &scratch[..count];
         let frame = self.decoder.decode(&mut input)?;
@@ -239,6 +244,10 @@ impl<S: ByteStream> Transport for TcpTransport<S> {
 
     fn written(&self) -> u64 {
         self.out.written()
+    }
+
+    fn received(&self) -> u64 {
+        self.received
     }
 
     fn writer(&self) -> Option<Arc<dyn WriteNow>> {

@@ -38,8 +38,13 @@ fn frame(text: &str) -> Vec<u8> {
 
 /// A user behind a connection that holds ten bytes, at rest.
 async fn at_rest() -> (Hub, ByteEnd, tokio::task::JoinHandle<CloseReason>) {
+    at_rest_with(1 << 20).await
+}
+
+async fn at_rest_with(max_backlog: usize) -> (Hub, ByteEnd, tokio::task::JoinHandle<CloseReason>) {
     let hub = Hub::builder(Nothing)
         .runtime(Tokio)
+        .max_backlog(max_backlog)
         .bye(|_, reason| Some(Message::text(format!("!bye {}", reason.code()))))
         .build()
         .unwrap();
@@ -88,4 +93,21 @@ async fn the_goodbye_comes_behind_the_rest() {
     assert_eq!(got, [frame("longer than the pipe"), frame(&bye)].concat());
     far.end();
     assert_eq!(session.await.unwrap(), CloseReason::Kicked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_that_is_written_at_once_waits_no_more() {
+    // One message fits where nothing waits, and no other.
+    let (hub, mut far, session) = at_rest_with(1).await;
+    for text in ["twelve bytes", "twelve again", "and again 12"] {
+        assert_eq!(hub.send("alice", text).await.unwrap().sessions(), 1);
+        // There is room for the rest before the session's task looks.
+        let mut got = read(&mut far);
+        tokio::task::yield_now().await;
+        got.extend(read(&mut far));
+        assert_eq!(got, frame(text));
+    }
+    drop(hub);
+    far.end();
+    assert_eq!(session.await.unwrap(), CloseReason::PeerClosed);
 }

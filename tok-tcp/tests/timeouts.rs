@@ -13,6 +13,16 @@ use tokio::{
     time::Instant,
 };
 
+/// Sends each message back.
+struct Echo;
+
+#[async_trait]
+impl Actor for Echo {
+    async fn on_receive(&self, session: &Session, message: Message) {
+        let _ = session.send(message);
+    }
+}
+
 struct Ignore;
 
 #[async_trait]
@@ -78,4 +88,35 @@ async fn a_refused_peer_that_stays_has_a_second() {
     let (elapsed, answer) = kept_for(Duration::from_secs(5), b"\0\0\0\x01a").await;
     assert!(about(elapsed, Duration::from_secs(1)), "{elapsed:?}");
     assert_eq!(answer, b"\0\0\0\x10!error bad token");
+}
+
+/// A frame of 100,000 bytes, which comes in 50 s at an interval of 1 s for probes, and is answered.
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_arrives_slowly_is_not_taken_for_silence() {
+    let second = Duration::from_secs(1);
+    for builder in [
+        Hub::builder(Echo).ping_interval(second),
+        Hub::builder(Echo).ping_interval(Duration::ZERO).read_timeout(second),
+    ] {
+        let hub = builder.runtime(Tokio).build().unwrap();
+        let server = Server::new(hub, |login: Login| async move { login.device() });
+        let (near, mut far) = duplex(1 << 20);
+        let serving =
+            tokio::spawn(async move { server.serve_stream(TokioStream::new(near), PeerAddr::Unix).await });
+        far.write_all(b"\0\0\0\x0fuid=a&confirm=1").await.unwrap();
+        let frame = [&100_000_u32.to_be_bytes()[..], &[7; 100_000]].concat();
+        for part in frame.chunks(1000) {
+            far.write_all(part).await.unwrap();
+            tokio::time::sleep(second / 2).await; // sleep: the clock is paused
+        }
+        let mut answer = [0; 8];
+        // Before the answer there may be one empty frame: a probe that was sent before the message began.
+        far.read_exact(&mut answer[..4]).await.unwrap();
+        if answer[..4] == [0; 4] {
+            far.read_exact(&mut answer[..4]).await.unwrap();
+        }
+        assert_eq!(answer[..4], 100_000_u32.to_be_bytes());
+        drop(far);
+        assert!(serving.await.unwrap().is_some());
+    }
 }

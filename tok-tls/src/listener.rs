@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, time::Duration};
 
 use tok_core::transport::{Accept, PeerAddr};
 
@@ -41,5 +41,9 @@ impl<A: Accept> Accept for TlsListener<A> {
     async fn accept(&self) -> io::Result<(Self::Stream, PeerAddr)> {
         let (stream, addr) = self.listener.accept().await?;
         Ok((TlsStream::new(stream, &self.config)?, addr))
+    }
+
+    fn set_user_timeout(&self, stream: &Self::Stream, timeout: Duration) {
+        self.listener.set_user_timeout(stream.get_ref(), timeout);
     }
 }

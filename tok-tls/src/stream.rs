@@ -43,6 +43,12 @@ impl<S: ByteStream> TlsStream<S> {
         Ok(Self { stream, tls: Box::new(tls), closing: false })
     }
 
+    /// The connection underneath. What is read from it or written to it directly breaks TLS.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// Reads once, decrypts what came, and says how many bytes that was: 0 at the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let count = ready!(nonblocking(self.tls.read_tls(&mut Polled { stream: &mut self.stream, cx })))?;

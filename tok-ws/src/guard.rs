@@ -28,6 +28,8 @@ pub struct Guard {
     close_code: Option<u16>,
     /// Messages and control frames that ended and have not been given.
     events: u32,
+    /// The longest frame, or the most bytes that were checked at once, since the connection was idle last.
+    largest: u32,
 }
 
 /// What [`Guard::check`] refuses.
@@ -88,6 +90,7 @@ impl Guard {
             message: None,
             close_code: None,
             events: 0,
+            largest: 0,
         }
     }
 
@@ -123,6 +126,7 @@ impl Guard {
                 }
             }
         }
+        self.grow(at as u64);
         (at, Ok(()))
     }
 
@@ -143,8 +147,20 @@ impl Guard {
         self.events = self.events.saturating_sub(1);
     }
 
-    pub(crate) fn forget_events(&mut self) {
+    /// How large an engine's buffers may have become since the last [`rest`](Self::rest), in bytes: it holds what it was
+    /// fed at once, and whole frames. `u32::MAX` stands for more.
+    pub(crate) fn largest(&self) -> u32 {
+        self.largest
+    }
+
+    fn grow(&mut self, bytes: u64) {
+        self.largest = self.largest.max(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// The connection is idle: no event is awaited any more, and nothing is in an engine's buffers.
+    pub(crate) fn rest(&mut self) {
         self.events = 0;
+        self.largest = 0;
     }
 
     /// Whether a whole close frame has come.
@@ -274,6 +290,7 @@ impl Guard {
                 return Err(Violation::Protocol("too many empty fragments"));
             }
         }
+        self.grow(len);
         self.message = (!self.frame.fin).then_some(message);
         Ok(())
     }

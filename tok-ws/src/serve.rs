@@ -49,7 +49,8 @@ const READS_BETWEEN_YIELDS: usize = 64;
 pub async fn serve<A: Accept>(listener: A, handler: WsHandler) {
     let runtime = Arc::clone(handler.hub().runtime());
     let max_handshakes = handler.max_handshakes();
-    listen(runtime, listener, max_handshakes, move |stream, addr, handshake| {
+    let write_timeout = handler.hub().write_timeout();
+    listen(runtime, listener, max_handshakes, write_timeout, move |stream, addr, handshake| {
         Box::pin(connection(stream, addr, handshake, handler.clone()))
     })
     .await;

@@ -26,6 +26,10 @@ use crate::{
 /// that is arriving (bounded by [`WsConfig::max_message`] and a constant), the frames that the session handed over,
 /// and at most 32 Pongs that wait to be written, and the newest after them.
 ///
+/// A stream that ends between two messages is [`Incoming::Close`], also without a close frame: the peer may still read,
+/// and gets what the session owes it and a close frame with code 1000. A stream that ends inside a message is
+/// [`TransportError::Closed`].
+///
 /// [`Outgoing::Barrier`] is a Ping that carries the number, [`Outgoing::Ping`] an empty one.
 ///
 /// ```
@@ -43,8 +47,8 @@ pub struct WsTransport<S> {
     config: Arc<WsConfig>,
     guard: Guard,
     decoder: Option<Box<dyn Decoder>>,
-    /// Bytes that the decoder has been fed, as far as they say how large its buffers may have become.
-    fed: u32,
+    /// Bytes read in total.
+    received: u64,
     /// The last read has filled its buffer.
     more: bool,
     /// The decoder has given a Ping and may have yet to give its Pong.
@@ -60,6 +64,8 @@ pub struct WsTransport<S> {
     /// What may still happen before the task is made to yield.
     budget: u8,
     close_sent: bool,
+    /// The peer has ended its direction between two messages and without a close frame.
+    half_closed: bool,
     peer_done: bool,
     shut_down: bool,
 }
@@ -88,8 +94,11 @@ const BUDGET: u8 = 64;
 const READ: usize = 1024;
 const LONG_READ: usize = 4 * 1024;
 const LONGEST_READ: usize = 32 * 1024;
-/// A decoder that was fed more than this at a time may hold large buffers.
+/// A decoder that was fed more than this at a time, or a longer frame, may hold large buffers.
 const MAX_SPARE: u32 = 4 * 1024;
+
+/// Messages up to this size are copied by the session.
+const COPIED_BY_SESSION: usize = 4 * 1024;
 
 impl<S: ByteStream> WsTransport<S> {
     /// A connection whose stream stands right behind the handshake.
@@ -100,7 +109,7 @@ impl<S: ByteStream> WsTransport<S> {
             stream,
             config,
             decoder: None,
-            fed: 0,
+            received: 0,
             more: false,
             pinged: false,
             violation: None,
@@ -110,6 +119,7 @@ impl<S: ByteStream> WsTransport<S> {
             barriers: VecDeque::new(),
             budget: BUDGET,
             close_sent: false,
+            half_closed: false,
             peer_done: false,
             shut_down: false,
         }
@@ -126,7 +136,6 @@ impl<S: ByteStream> WsTransport<S> {
         let (fine, verdict) = self.guard.check(bytes);
         self.violation = verdict.err();
         if fine > 0 {
-            self.fed = self.fed.saturating_add(u32::try_from(fine).unwrap_or(u32::MAX));
             self.decoder.get_or_insert_with(|| spare::take(&self.config)).feed(&bytes[..fine]);
         }
     }
@@ -135,10 +144,20 @@ impl<S: ByteStream> WsTransport<S> {
     /// not give all that it was fed is not trusted with another connection.
     fn rest(&mut self) {
         let given_all = self.guard.is_spent();
-        self.guard.forget_events();
-        let small = std::mem::take(&mut self.fed) <= MAX_SPARE;
+        let small = self.guard.largest() <= MAX_SPARE;
+        self.guard.rest();
         if let Some(decoder) = self.decoder.take().filter(|_| given_all && small) {
             spare::put(&self.config, decoder);
+        }
+    }
+
+    /// A message's payload without hold on a buffer that is much larger: engines give slices of what they read into.
+    fn own(&self, payload: Bytes) -> Bytes {
+        let buffer = usize::try_from(self.guard.largest()).unwrap_or(usize::MAX);
+        if payload.len() > COPIED_BY_SESSION && payload.len() < buffer / 2 {
+            Bytes::copy_from_slice(&payload)
+        } else {
+            payload
         }
     }
 
@@ -182,8 +201,8 @@ impl<S: ByteStream> WsTransport<S> {
 
     fn incoming(&mut self, event: Event) -> Incoming {
         match event {
-            Event::Text(text) => Incoming::Message(Message::new(MessageKind::Text, text)),
-            Event::Binary(data) => Incoming::Message(Message::new(MessageKind::Binary, data)),
+            Event::Text(text) => Incoming::Message(Message::new(MessageKind::Text, self.own(text))),
+            Event::Binary(data) => Incoming::Message(Message::new(MessageKind::Binary, self.own(data))),
             Event::Ping => Incoming::Alive,
             Event::Pong(payload) => frame::barrier_of(&payload)
                 .filter(|number| self.is_awaited(*number))
@@ -267,6 +286,7 @@ impl<S: ByteStream> WsTransport<S> {
     fn poll_fill_with<const N: usize>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut buf = [0; N];
         let count = ready!(self.stream.poll_read(cx, &mut buf))?;
+        self.received += count as u64;
         self.more = count == N;
         if !self.peer_done {
             self.feed(&buf[..count]);
@@ -337,8 +357,13 @@ impl<S: ByteStream> Transport for WsTransport<S> {
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => {
+                    self.half_closed = self.guard.at_boundary();
                     self.peer_is_done();
-                    return Poll::Ready(Err(TransportError::Closed));
+                    return Poll::Ready(if self.half_closed {
+                        Ok(Incoming::Close)
+                    } else {
+                        Err(TransportError::Closed)
+                    });
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
@@ -384,6 +409,10 @@ impl<S: ByteStream> Transport for WsTransport<S> {
         self.out.written().min(self.taken)
     }
 
+    fn received(&self) -> u64 {
+        self.received
+    }
+
     fn writer(&self) -> Option<Arc<dyn WriteNow>> {
         self.stream.writer()
     }
@@ -400,6 +429,9 @@ impl<S: ByteStream> Transport for WsTransport<S> {
         if self.guard.is_closed() && !self.close_sent {
             self.close_sent = true;
             self.push(frame::close_answer(self.guard.close_code()));
+        } else if self.half_closed {
+            // A client that still reads learns that it has everything.
+            self.goodbye(CloseReason::PeerClosed);
         }
         ready!(self.poll_out(cx))?;
         loop {
@@ -437,6 +469,6 @@ mod tests {
     #[test]
     fn a_connection_at_rest_is_small() {
         // With a stream as large as tokio's `TcpStream`.
-        assert!(size_of::<WsTransport<[usize; 4]>>() <= 344, "{}", size_of::<WsTransport<[usize; 4]>>());
+        assert!(size_of::<WsTransport<[usize; 4]>>() <= 352, "{}", size_of::<WsTransport<[usize; 4]>>());
     }
 }

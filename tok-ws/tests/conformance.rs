@@ -103,6 +103,10 @@ impl Peer for Client {
         self.end.end();
     }
 
+    fn end(&mut self) {
+        self.end.end();
+    }
+
     fn abort(&mut self) {
         self.end.reset();
     }

@@ -176,7 +176,10 @@ impl HubBuilder {
         self
     }
 
-    /// Ends a session whose peer sent nothing at all for so long, with [`CloseReason::Idle`]. Off (zero) by default.
+    /// Ends a session whose peer gave no sign of life for this long, with [`CloseReason::Idle`]. Off (zero) by default.
+    ///
+    /// Bytes that move are a sign of life, either way: whatever the peer sends, each KiB of a message that is still
+    /// arriving for one second, and bytes that the peer takes after they had to wait.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.settings.read_timeout = timeout;
         self
@@ -184,14 +187,20 @@ impl HubBuilder {
 
     /// Ends a session whose peer took none of the bytes that wait for it for so long, with [`CloseReason::Slow`]. 60
     /// seconds by default; zero for no limit.
+    ///
+    /// Listeners derive TCP's user timeout from it, which breaks connections whose peer vanished: see
+    /// [`listen`](crate::transport::listen).
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.settings.write_timeout = timeout;
         self
     }
 
-    /// Probes a peer that was silent for so long; one that stays silent for as long again is dead and closed with
-    /// [`CloseReason::Idle`]. 30 seconds by default; zero turns it off. Transports that cannot probe are left to the
+    /// Probes a peer that gave no sign of life for this long. One that gives none for as long again is dead and closed
+    /// with [`CloseReason::Idle`]. 30 seconds by default; zero turns it off. Transports that cannot probe are left to the
     /// read timeout, unless there is a [`ping`](Self::ping) hook.
+    ///
+    /// What a sign of life is, [`read_timeout`](Self::read_timeout) says. So a slow upload of at least 1 KiB a second and
+    /// a slow download go on, although the peer cannot answer a probe before they are over.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.settings.ping_interval = interval;
         self

@@ -45,8 +45,9 @@ pub(crate) fn serve<T: Transport>(
 ) -> impl Future<Output = CloseReason> + Send + 'static {
     let begin = Box::pin(begin(hub, device, transport));
     async move {
-        let Some(Begun { session, refused, early, transport }) = begin.await else {
-            return CloseReason::Disconnected;
+        let Begun { session, refused, early, transport } = match begin.await {
+            Ok(begun) => begun,
+            Err(reason) => return reason,
         };
         let mut end = End { session: &session, opened: refused.is_none(), reason: CloseReason::Dropped };
         if end.opened {
@@ -75,15 +76,36 @@ struct Begun<T> {
     transport: T,
 }
 
-async fn begin<T: Transport>(hub: Arc<Inner>, device: Device, mut transport: T) -> Option<Begun<T>> {
-    // A connection that broke before its login took effect must not end the session of its own successor.
+async fn begin<T: Transport>(
+    hub: Arc<Inner>,
+    device: Device,
+    mut transport: T,
+) -> Result<Begun<T>, CloseReason> {
+    // A connection that ended before its login took effect must not end the session of its own successor.
     let max_bytes = hub.settings.max_inbound;
-    let early = poll_fn(|cx| Poll::Ready(login::read_early(&mut transport, max_bytes, cx))).await?;
+    let early = match poll_fn(|cx| Poll::Ready(login::read_early(&mut transport, max_bytes, cx))).await {
+        Ok(early) => early,
+        Err(reason) => {
+            if reason == CloseReason::PeerClosed {
+                close(&hub, &mut transport).await;
+            }
+            return Err(reason);
+        }
+    };
     let (session, refused) = match login::login(&hub, device, transport.connection()).await {
         Ok(session) => (session, None),
         Err((session, reason)) => (session, Some(reason)),
     };
-    Some(Begun { session, refused, early, transport })
+    Ok(Begun { session, refused, early, transport })
+}
+
+/// Closes a connection that no session was made for, within the time for a goodbye.
+async fn close<T: Transport>(hub: &Inner, transport: &mut T) {
+    let mut timeout = hub.runtime.sleep_until(hub.runtime.now().saturating_add(hub.settings.close_timeout));
+    poll_fn(
+        |cx| if transport.poll_close(cx).is_ready() { Poll::Ready(()) } else { timeout.as_mut().poll(cx) },
+    )
+    .await;
 }
 
 /// Takes a session apart when its task ends, however it ends.
@@ -138,12 +160,17 @@ struct Driver<'a, T> {
     question: Option<Question>,
     barriers: u64,
     now: Instant,
+    /// When the peer last gave a sign of life. Bytes that move count, either way.
     last_heard: Instant,
+    /// The bytes of the peer's that have counted.
+    received: u64,
     probed: bool,
     /// Reading stopped because the handler does not keep up; silence is not the peer's fault then.
     reading_paused: bool,
     written: u64,
     last_written: Instant,
+    /// The transport has something to write and found no room for it.
+    write_waits: bool,
     armed: Option<Instant>,
     /// Messages that were read and wait for the handler, and the one that is being handled.
     inbox: Inbox,
@@ -178,10 +205,12 @@ impl<'a, T: Transport> Driver<'a, T> {
             barriers: 0,
             now,
             last_heard: now,
+            received: 0,
             probed: false,
             reading_paused: false,
             written: 0,
             last_written: now,
+            write_waits: false,
             armed: None,
             inbox: Inbox::default(),
             handler: None,

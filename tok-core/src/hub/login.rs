@@ -22,19 +22,29 @@ use crate::{
 
 pub(super) type Arrival = Result<Incoming, TransportError>;
 
-/// Reads what is there before the login takes effect, within the inbound bound; `None` if the connection is broken.
+/// Reads what is there before the login takes effect, within the inbound bound.
+///
+/// Fails if the connection is broken, or if the peer has left and sent no message: such a login would handle nothing, and
+/// might end the session of the peer's next connection.
 pub(super) fn read_early<T: Transport>(
     transport: &mut T,
     max_bytes: usize,
     cx: &mut Context<'_>,
-) -> Option<Vec<Arrival>> {
+) -> Result<Vec<Arrival>, CloseReason> {
     let mut early = Vec::new();
     let mut bytes = 0;
+    let mut has_message = false;
     while early.len() < ROUND && bytes < max_bytes {
         let Poll::Ready(arrival) = transport.poll_recv(cx) else { break };
         match &arrival {
-            Err(error) if reason_of(error) == CloseReason::Disconnected => return None,
-            Ok(Incoming::Message(message)) => bytes += message.data().len(),
+            Err(error) if reason_of(error) == CloseReason::Disconnected => {
+                return Err(CloseReason::Disconnected);
+            }
+            Ok(Incoming::Close) if !has_message => return Err(CloseReason::PeerClosed),
+            Ok(Incoming::Message(message)) => {
+                has_message = true;
+                bytes += message.data().len();
+            }
             _ => {}
         }
         let last = matches!(arrival, Err(_) | Ok(Incoming::Close));
@@ -43,7 +53,7 @@ pub(super) fn read_early<T: Transport>(
             break;
         }
     }
-    Some(early)
+    Ok(early)
 }
 
 /// Attaches a session, or says why it cannot be; it is made in either case, so that the peer can be told.

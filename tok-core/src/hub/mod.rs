@@ -247,6 +247,12 @@ impl Hub {
         self.inner.settings.auth_timeout
     }
 
+    /// How long a peer may take none of the bytes that wait for it; zero for no limit.
+    #[must_use]
+    pub fn write_timeout(&self) -> Duration {
+        self.inner.settings.write_timeout
+    }
+
     /// The largest message that transports accept from a client, in bytes.
     #[must_use]
     pub fn max_message(&self) -> usize {

@@ -1,12 +1,13 @@
+mod peer;
+
 use std::{
     collections::VecDeque,
-    fmt,
-    future::poll_fn,
-    io,
+    fmt, io,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
+pub use self::peer::{MemoryPeer, Read};
 use crate::{
     CloseReason, Message,
     sync::Mutex,
@@ -21,10 +22,7 @@ use crate::{
 #[must_use]
 pub fn memory_pair(buffer: usize, confirms: bool) -> (MemoryTransport, MemoryPeer) {
     let link = Arc::new(Mutex::new(Link { buffer, ..Link::default() }));
-    (
-        MemoryTransport { link: Arc::clone(&link), confirms, closing: false },
-        MemoryPeer { link, answers: true },
-    )
+    (MemoryTransport { link: Arc::clone(&link), confirms, closing: false }, MemoryPeer::new(link))
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +38,12 @@ pub(super) struct Link {
     /// The most that was ever taken and not written.
     most_unwritten: u64,
     to_server: VecDeque<Incoming>,
+    /// The bytes that reached the server, those of messages that are not whole yet included.
+    received: u64,
+    /// Messages reach the server in portions of this many bytes.
+    portion: Option<usize>,
+    /// The bytes of the next message that have reached the server.
+    arrived: usize,
     server_gone: bool,
     client: Client,
     server_waker: Option<Waker>,
@@ -79,6 +83,26 @@ impl Link {
     /// One thing of any size fits into an empty buffer.
     fn has_room(&self, next: &Sent) -> bool {
         self.buffered == 0 || self.buffered + next.len() <= self.buffer
+    }
+
+    /// Moves one more portion of the next message. Returns false if the message is whole, or is the next thing whole.
+    fn receive_portion(&mut self) -> bool {
+        let (Some(portion), Some(Incoming::Message(message))) = (self.portion, self.to_server.front()) else {
+            return false;
+        };
+        let waits = message.data().len() - self.arrived > portion;
+        if waits {
+            self.arrived += portion;
+            self.received += portion as u64;
+        }
+        waits
+    }
+
+    fn receive(&mut self) -> Option<Incoming> {
+        let incoming = self.to_server.pop_front()?;
+        let bytes = if let Incoming::Message(message) = &incoming { message.data().len() } else { 0 };
+        self.received += (bytes - std::mem::take(&mut self.arrived)) as u64 + 8;
+        Some(incoming)
     }
 
     /// Moves what fits into the buffer.
@@ -122,7 +146,12 @@ impl Transport for MemoryTransport {
         if link.client == Client::Reset {
             return Poll::Ready(Err(TransportError::Closed));
         }
-        if let Some(incoming) = link.to_server.pop_front() {
+        if link.receive_portion() {
+            drop(link);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(incoming) = link.receive() {
             return Poll::Ready(Ok(incoming));
         }
         if link.client == Client::Closed {
@@ -176,6 +205,10 @@ impl Transport for MemoryTransport {
         self.link.lock().written
     }
 
+    fn received(&self) -> u64 {
+        self.link.lock().received
+    }
+
     fn writer(&self) -> Option<Arc<dyn WriteNow>> {
         Some(Arc::new(MemoryWriter(Arc::clone(&self.link))))
     }
@@ -191,6 +224,7 @@ impl Transport for MemoryTransport {
         }
         let mut link = self.link.lock();
         link.to_server.clear();
+        link.arrived = 0;
         // Done when the client is done too.
         if link.client == Client::Closed {
             return Poll::Ready(Ok(()));
@@ -245,117 +279,6 @@ impl fmt::Debug for MemoryTransport {
     }
 }
 
-/// The client's end of a [`memory_pair`]. Dropping it closes in good order.
-pub struct MemoryPeer {
-    link: Arc<Mutex<Link>>,
-    answers: bool,
-}
-
-/// What a client reads.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Read {
-    /// A message.
-    Message(Message),
-    /// The server closed, and said why.
-    Close(CloseReason),
-    /// The server is gone.
-    End,
-}
-
-impl MemoryPeer {
-    /// Sends a message to the server.
-    pub fn send(&self, message: impl Into<Message>) {
-        self.push(Incoming::Message(message.into()));
-    }
-
-    /// Sends a sign of life.
-    pub fn pong(&self) {
-        self.push(Incoming::Alive);
-    }
-
-    /// Answers a barrier, asked or not: what a hostile client might do.
-    pub fn answer(&self, number: u64) {
-        self.push(Incoming::Barrier(number));
-    }
-
-    /// Whether the client's stack answers barriers and pings that it reads from now on. It does by default.
-    pub fn answers(&mut self, answers: bool) {
-        self.answers = answers;
-    }
-
-    /// Reads the next message or the end. Barriers and pings on the way are answered and not shown.
-    ///
-    /// Dropping the future loses nothing.
-    pub async fn recv(&mut self) -> Read {
-        poll_fn(|cx| self.poll_recv(cx)).await
-    }
-
-    /// As [`recv`](Self::recv), but only what is there already.
-    pub fn try_recv(&mut self) -> Option<Read> {
-        match self.poll_recv(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(read) => Some(read),
-            Poll::Pending => None,
-        }
-    }
-
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
-        loop {
-            match ready!(self.poll_next(cx)) {
-                None => return Poll::Ready(Read::End),
-                Some(Sent::Message(message)) => return Poll::Ready(Read::Message(message)),
-                Some(Sent::Close(reason)) => return Poll::Ready(Read::Close(reason)),
-                Some(Sent::Barrier(number)) if self.answers => self.answer(number),
-                Some(Sent::Ping) if self.answers => self.pong(),
-                Some(Sent::Barrier(_) | Sent::Ping) => {}
-            }
-        }
-    }
-
-    /// Takes the next thing out of the buffer; `None` at the end.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
-        let (sent, waker) = {
-            let mut link = self.link.lock();
-            let Some(sent) = link.to_client.pop_front() else {
-                if link.server_gone {
-                    return Poll::Ready(None);
-                }
-                link.client_waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            };
-            link.buffered -= sent.len();
-            (sent, link.server_waker.take())
-        };
-        wake(waker);
-        Poll::Ready(Some(sent))
-    }
-
-    /// The link, for a network between the two ends.
-    pub(super) fn link(&self) -> Arc<Mutex<Link>> {
-        Arc::clone(&self.link)
-    }
-
-    /// Closes in good order.
-    pub fn close(&self) {
-        leave(&self.link, Client::Closed);
-    }
-
-    /// Resets the connection: the server learns at once, and what it had written is lost.
-    pub fn reset(&self) {
-        leave(&self.link, Client::Reset);
-    }
-
-    /// Vanishes without a word: the server learns nothing, and what it writes from now on is lost, as is what it had
-    /// written and the client not read.
-    pub fn vanish(&self) {
-        leave(&self.link, Client::Vanished);
-    }
-
-    fn push(&self, incoming: Incoming) {
-        push(&self.link, incoming);
-    }
-}
-
 /// The most bytes that the transport ever held for want of room.
 pub(super) fn most_unwritten(link: &Mutex<Link>) -> u64 {
     link.lock().most_unwritten
@@ -384,16 +307,4 @@ pub(super) fn leave(link: &Mutex<Link>, how: Client) {
         link.server_waker.take()
     };
     wake(waker);
-}
-
-impl Drop for MemoryPeer {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-impl fmt::Debug for MemoryPeer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryPeer").finish_non_exhaustive()
-    }
 }

@@ -113,6 +113,12 @@ pub trait Peer: Send + 'static {
     /// Closes in good order: says so where the format can, and ends its direction. It still reads.
     fn close(&mut self);
 
+    /// Ends its direction and says nothing, also where the format has a close. It still reads. The default is
+    /// [`close`](Self::close), which is right where the format has none.
+    fn end(&mut self) {
+        self.close();
+    }
+
     /// Breaks the connection, in both directions and without a word.
     fn abort(&mut self);
 

@@ -4,15 +4,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use super::{Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError};
+use super::{COPY_UP_TO, Framing, IDENTITY, Incoming, Outgoing, Transport, TransportError};
 use crate::{Message, error::BoxError};
 
 /// Makes a [`Transport`] of any stream and sink of messages, so that a custom adapter is a codec and this call.
 ///
-/// The stream's end is the peer's close; its errors break the connection. A message counts as received when the sink
+/// The stream's end is the peer's close; its errors break the connection. After either the stream is not polled again. A message counts as received when the sink
 /// has flushed it, so [`Confirm::Written`](crate::Confirm::Written) is what such a transport can prove. Close reasons
 /// are not sent, the sink is closed.
 ///
@@ -36,6 +37,8 @@ where
         waiting: Waiting::default(),
         accepted: 0,
         written: 0,
+        ended: false,
+        longest: 0,
         closing: false,
         closed: false,
     }
@@ -48,15 +51,48 @@ pub struct Framed<S, K> {
     waiting: Waiting,
     accepted: u64,
     written: u64,
+    /// The stream has ended or failed. Many streams panic when they are polled after that.
+    ended: bool,
+    /// The most bytes that a message from the peer had.
+    longest: usize,
     closing: bool,
     /// The sink is closed; what the peer still sends is discarded.
     closed: bool,
 }
 
+/// What a codec may read into, whatever the length of messages.
+const READ_BUFFER: usize = 64 * 1024;
+
 /// Messages discarded in one poll of a close, before others get their turn.
 const DISCARDS_PER_POLL: usize = 64;
 
 type Waiting = std::collections::VecDeque<Message>;
+
+impl<S, K> Framed<S, K>
+where
+    S: Stream<Item = Result<Message, BoxError>> + Unpin,
+{
+    /// The next message; `None` at the end of the stream, and at every later call.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, BoxError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        self.ended = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
+    }
+
+    /// The message without hold on a buffer that is much larger. Codecs give slices of what they read into, which has room
+    /// for the longest message so far.
+    fn own(&mut self, message: Message) -> Message {
+        self.longest = self.longest.max(message.data().len());
+        let bytes = message.data().len();
+        if bytes <= COPY_UP_TO || bytes >= self.longest.max(READ_BUFFER) / 2 {
+            return message;
+        }
+        Message::new(message.kind(), Bytes::copy_from_slice(message.data())).with_id(message.id())
+    }
+}
 
 impl<S, K> Framed<S, K>
 where
@@ -85,8 +121,8 @@ where
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, TransportError>> {
-        Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
-            Some(Ok(message)) => Ok(Incoming::Message(message)),
+        Poll::Ready(match ready!(self.poll_stream(cx)) {
+            Some(Ok(message)) => Ok(Incoming::Message(self.own(message))),
             Some(Err(error)) => Err(broken(error)),
             None => Ok(Incoming::Close),
         })
@@ -124,7 +160,7 @@ where
             self.closed = true;
         }
         for _ in 0..DISCARDS_PER_POLL {
-            match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+            match ready!(self.poll_stream(cx)) {
                 Some(message) => drop(message.map_err(broken)?),
                 None => return Poll::Ready(Ok(())),
             }

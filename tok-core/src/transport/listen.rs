@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Accept, PeerAddr};
+use super::{Accept, PeerAddr, stream::user_timeout};
 use crate::{
     rt::{BoxFuture, Runtime},
     sync::Mutex,
@@ -21,10 +21,20 @@ use crate::{
 /// one has, so that further ones wait in the operating system's backlog. `handle` says that a login is over by
 /// dropping the [`Handshake`] that it is given.
 ///
+/// `write_timeout` is the hub's ([`Hub::write_timeout`](crate::Hub::write_timeout)). Where it is not zero, TCP breaks a
+/// connection whose peer acknowledges nothing for three minutes, or for 15 seconds more than the write timeout where that
+/// is longer. So a peer that vanished is found also where nobody else asks for it. Zero leaves the operating system's own
+/// limit, which is about 15 minutes on Linux.
+///
 /// Errors of the listener (out of file descriptors, say) are met with a pause that doubles from 5 ms to 1 s, so that
 /// they neither end the loop nor make it spin.
-pub async fn listen<A, F>(runtime: Arc<dyn Runtime>, listener: A, max_handshakes: usize, handle: F)
-where
+pub async fn listen<A, F>(
+    runtime: Arc<dyn Runtime>,
+    listener: A,
+    max_handshakes: usize,
+    write_timeout: Duration,
+    handle: F,
+) where
     A: Accept,
     F: Fn(A::Stream, PeerAddr, Handshake) -> BoxFuture<'static, ()> + Send + Sync,
 {
@@ -32,12 +42,16 @@ where
     const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
     let gate = Arc::new(Gate { open: AtomicUsize::new(0), waiter: Mutex::new(None) });
+    let user_timeout = user_timeout(write_timeout);
     let mut pause = FIRST_PAUSE;
     loop {
         let permit = gate.enter(max_handshakes.max(1)).await;
         match listener.accept().await {
             Ok((stream, addr)) => {
                 pause = FIRST_PAUSE;
+                if let Some(timeout) = user_timeout {
+                    listener.set_user_timeout(&stream, timeout);
+                }
                 runtime.spawn("connection", handle(stream, addr, permit));
             }
             Err(error) => {

@@ -29,6 +29,9 @@ pub use self::{
 };
 pub use crate::error::TransportError;
 
+/// Sessions copy messages up to this size, in bytes, out of the transport's buffers.
+pub(crate) const COPY_UP_TO: usize = 4096;
+
 /// One live, authenticated connection: what a session reads messages from and writes frames to.
 ///
 /// # Contract
@@ -36,6 +39,9 @@ pub use crate::error::TransportError;
 ///   `Pending`, and may be given up and called again at any time without loss (cancel-safe).
 /// * What `start_send` takes is written in that order, whole: frames never mix.
 /// * `written` never passes what `start_send` returned last, and reaches it after a `poll_flush` that was ready.
+/// * `received` never falls. Where messages arrive in parts, it rises with each part and not only with whole messages.
+/// * A message of more than 4 KiB is no slice of a buffer that is more than about twice its size: it may wait for long, and
+///   would hold all of it. Sessions copy smaller messages.
 /// * A transport that [`confirms`](Self::confirms) puts a probe on the wire for [`Outgoing::Barrier`] that the peer
 ///   answers only after it has read everything before; the answer comes back as [`Incoming::Barrier`] with the same
 ///   number. Numbers that were not sent must not come back.
@@ -107,6 +113,14 @@ pub trait Transport: Send + Unpin + 'static {
 
     /// The total number of bytes that the operating system took.
     fn written(&self) -> u64;
+
+    /// The total number of bytes that were read from the peer, those of messages that are not whole yet included.
+    ///
+    /// Bytes that arrive are a sign of life: the session counts each KiB as one second, so that a large message on a slow
+    /// line is not taken for silence. Transports that only know whole messages may leave it at 0, the default.
+    fn received(&self) -> u64 {
+        0
+    }
 
     /// A way for senders to write to the connection while its session rests, which spares waking the session's task.
     /// Asked for once, when the session begins. None by default.

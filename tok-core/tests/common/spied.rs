@@ -84,6 +84,10 @@ impl Transport for Spied {
         self.inner.written()
     }
 
+    fn received(&self) -> u64 {
+        self.inner.received()
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         self.inner.poll_close(cx)
     }

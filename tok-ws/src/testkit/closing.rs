@@ -70,15 +70,42 @@ pub fn a_violation_that_was_not_told_yet_ends_the_wait_for_a_close(engine: &Arc<
     assert_eq!(conn.close_code(), Some(4001));
 }
 
-pub fn an_end_without_a_close_is_no_close(engine: &Arc<dyn Engine>) {
-    for script in
-        [text("x"), [text("x"), text("y")[..3].to_vec()].concat(), [text("x"), frame(0x01, b"y")].concat()]
-    {
+pub fn an_end_between_messages_is_a_close(engine: &Arc<dyn Engine>) {
+    for script in [&[][..], &text("x"), &[frame(0x89, b""), text("x")].concat()] {
         let mut conn = Conn::new(engine);
-        conn.peer(&script).peer_ends();
-        assert_eq!(conn.recv_all(), [message("x"), Got::Error(CloseReason::Disconnected)]);
+        conn.peer(script).peer_ends();
+        let got = conn.recv_all();
+        assert_eq!(got.last(), Some(&Got::Close), "{got:?}");
+        assert_eq!(got.contains(&message("x")), !script.is_empty(), "{got:?}");
+        assert_eq!(conn.recv(), Some(Got::Error(CloseReason::Disconnected)));
+        // The peer still reads: what the session owes it, and then the close.
+        conn.send("answer");
         assert!(conn.close());
-        assert_eq!(conn.raw(), b"");
+        let frames = conn.frames();
+        assert_eq!(
+            frames[frames.len() - 2..],
+            [(0x81, b"answer".to_vec()), (0x88, [&1000_u16.to_be_bytes()[..], b"peer_closed"].concat())]
+        );
+    }
+}
+
+pub fn an_end_inside_a_message_is_no_close(engine: &Arc<dyn Engine>) {
+    for rest in [
+        &text("y")[..1],
+        &text("y")[..3],
+        &frame(0x01, b"y"),
+        &[frame(0x01, b"y"), frame(0x89, b"")].concat(),
+    ] {
+        let mut conn = Conn::new(engine);
+        conn.peer(&text("x")).peer(rest).peer_ends();
+        let mut got = conn.recv_all();
+        got.retain(|got| *got != Got::Alive);
+        assert_eq!(got, [message("x"), Got::Error(CloseReason::Disconnected)]);
+        assert!(conn.close());
+        assert!(
+            !conn.frames().iter().any(|(head, _)| *head == 0x88),
+            "a close frame for a connection that broke"
+        );
     }
 }
 

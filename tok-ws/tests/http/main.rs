@@ -5,6 +5,7 @@
 ))]
 
 mod end_to_end;
+mod half_close;
 mod handshake;
 #[cfg(feature = "http2")]
 mod http2;

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers for as long as it is polled.
 pub(super) async fn serve<A: Accept>(listener: A, runtime: Arc<dyn Runtime>, metrics: Arc<Metrics>) {
     let timers = Arc::clone(&runtime);
-    listen(runtime, listener, MAX_CONNECTIONS, move |stream, _, place| {
+    listen(runtime, listener, MAX_CONNECTIONS, Duration::ZERO, move |stream, _, place| {
         let (timers, metrics) = (Arc::clone(&timers), Arc::clone(&metrics));
         Box::pin(async move {
             let _place = place;

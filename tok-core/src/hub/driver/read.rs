@@ -1,14 +1,22 @@
 //! The session's reading half.
 
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
 use super::{Driver, Phase, ROUND, write::Question};
-use crate::{CloseReason, Message, Transport, hub::login::Arrival, transport::Incoming};
+use crate::{
+    CloseReason, Message, Transport,
+    hub::login::Arrival,
+    transport::{COPY_UP_TO, Incoming},
+};
 
-/// Payloads up to this size are copied out of the transport's read buffer, which a slice of it would keep alive.
-const COPY_UP_TO: usize = 4096;
+/// Bytes a second that a message has to gain while it arrives, for its peer not to be taken for silent.
+const MIN_RATE: u64 = 1024;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 impl<T: Transport> Driver<'_, T> {
     /// Reads while the handler keeps up. Says whether there may be more to read at once.
@@ -32,6 +40,7 @@ impl<T: Transport> Driver<'_, T> {
             let Some(transport) = &mut self.transport else { return false };
             let Poll::Ready(arrival) = transport.poll_recv(cx) else {
                 self.nothing_to_read = true;
+                self.hear_part();
                 return false;
             };
             self.take(arrival);
@@ -66,9 +75,20 @@ impl<T: Transport> Driver<'_, T> {
         self.last_heard = self.now;
         self.probed = false;
     }
+
+    /// Counts what has arrived of a message that is not whole: it keeps the peer alive as long as it comes at
+    /// [`MIN_RATE`]. An open probe stays open, for the peer cannot answer in the midst of a message.
+    fn hear_part(&mut self) {
+        let received = self.transport.as_ref().map_or(0, Transport::received);
+        let bytes = received.saturating_sub(self.received);
+        self.received = received;
+        let time = Duration::from_nanos(bytes.saturating_mul(NANOS_PER_SECOND / MIN_RATE));
+        self.last_heard = self.last_heard.saturating_add(time).min(self.now);
+    }
 }
 
-/// The message without hold on the buffer that it was read into.
+/// The message without hold on the buffer that it was read into. Of larger ones transports say that they hold about their
+/// own size.
 fn own(message: Message) -> Message {
     if message.data().len() > COPY_UP_TO {
         return message;

@@ -22,6 +22,12 @@ pub(super) enum Question {
     Written(u64, Cursor),
 }
 
+/// What was handed to the transport: how many messages, and whether the rest of one that a sender wrote in part.
+struct Handed {
+    items: usize,
+    rest: bool,
+}
+
 /// Messages handed over under one lock.
 const BATCH: usize = 8;
 
@@ -29,11 +35,17 @@ impl<T: Transport> Driver<'_, T> {
     /// Hands over what waits, asks for confirmation, and writes. Says whether the session began to end.
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> bool {
         let was_unsent = self.unsent() > 0;
+        let mut counted = was_unsent;
         for _ in 0..ROUND / BATCH {
             match self.hand_over() {
-                // Less than a batch: nothing more waits, or the transport is behind.
-                Ok(items) if items < BATCH => break,
-                Ok(_) => {}
+                Ok(Handed { items, rest }) => {
+                    // The sender that wrote a part has counted the rest as unsent.
+                    counted |= rest;
+                    // Less than a batch: nothing more waits, or the transport is behind.
+                    if items < BATCH {
+                        break;
+                    }
+                }
                 Err(reason) => {
                     self.end(reason);
                     return true;
@@ -45,18 +57,27 @@ impl<T: Transport> Driver<'_, T> {
             return true;
         }
         let Some(transport) = &mut self.transport else { return false };
-        if transport.written() < self.accepted
-            && let Poll::Ready(Err(error)) = transport.poll_flush(cx)
-        {
-            self.fail(&error);
-            return true;
+        let waited = std::mem::take(&mut self.write_waits);
+        if transport.written() < self.accepted {
+            match transport.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.fail(&error);
+                    return true;
+                }
+                Poll::Pending => self.write_waits = true,
+            }
         }
         let written = transport.written();
+        if waited && written > self.written {
+            // The peer made room. What the operating system takes at once says nothing about the peer.
+            self.last_heard = self.now;
+        }
         if written > self.written || !was_unsent {
             self.written = written;
             self.last_written = self.now;
         }
-        if was_unsent || written < self.accepted {
+        if counted || written < self.accepted {
             self.tell_unsent();
         }
         if let Some(Question::Written(upto, cursor)) = self.question
@@ -81,8 +102,8 @@ impl<T: Transport> Driver<'_, T> {
         }
     }
 
-    /// Hands some of what waits to the transport, as far as it is not behind with writing. Returns how many items.
-    fn hand_over(&mut self) -> Result<usize, CloseReason> {
+    /// Hands some of what waits to the transport, as far as it is not behind with writing.
+    fn hand_over(&mut self) -> Result<Handed, CloseReason> {
         let (hub, core) = (self.hub(), self.core());
         let unsent = self.unsent();
         if unsent == 0 {
@@ -99,6 +120,7 @@ impl<T: Transport> Driver<'_, T> {
         if let Some(waker) = writable {
             waker.wake();
         }
+        let rest = torn.is_some();
         if let (Some(rest), Some(transport)) = (torn, &mut self.transport) {
             self.unkept += rest.len();
             self.accepted = transport.start_send(Outgoing::Rest(rest)).map_err(|error| reason_of(&error))?;
@@ -116,7 +138,7 @@ impl<T: Transport> Driver<'_, T> {
         for item in batch.iter().take(items).flatten() {
             self.give(item)?;
         }
-        Ok(items)
+        Ok(Handed { items, rest })
     }
 
     /// Gives one message to the transport, by way of the hooks.

@@ -80,6 +80,10 @@ impl Transport for ReferenceTransport {
         self.inner.written()
     }
 
+    fn received(&self) -> u64 {
+        self.inner.received()
+    }
+
     fn writer(&self) -> Option<Arc<dyn WriteNow>> {
         self.inner.writer()
     }
@@ -133,7 +137,9 @@ impl Peer for MemoryPeer {
         Self::answer(self, number);
     }
 
-    fn trickle(&mut self, _: usize) {}
+    fn trickle(&mut self, bytes: usize) {
+        Self::trickle(self, bytes);
+    }
 
     fn flood(&mut self) {
         (0..20_000).for_each(|_| self.pong());

@@ -31,7 +31,9 @@ macro_rules! __transport_rules {
             // receiving
             messages_arrive_in_order
             message_bytes_are_exact
+            a_small_message_holds_no_large_buffer
             recv_is_cancel_safe
+            parts_of_a_message_count_as_received
             peer_close_is_reported_as_close_and_nothing_follows
             broken_connection_is_an_error
             // sending
@@ -44,6 +46,7 @@ macro_rules! __transport_rules {
             direct_writes_keep_their_place
             // closing
             close_flushes_what_was_sent
+            answers_reach_a_peer_that_ended_its_direction
             close_discards_what_the_peer_sends_and_ends_when_it_is_done
             nothing_is_sent_after_close
             a_broken_connection_can_be_closed

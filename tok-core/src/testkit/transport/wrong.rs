@@ -9,6 +9,8 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
+use bytes::Bytes;
+
 pub use self::fault::Fault;
 use super::{ReferenceTransport, reference_pair};
 use crate::{
@@ -46,6 +48,9 @@ struct State {
     closed: bool,
     broken: bool,
     unanswered: VecDeque<u64>,
+    /// Bytes of whole messages.
+    received: u64,
+    buffer: Bytes,
 }
 
 impl WrongTransport {
@@ -53,6 +58,14 @@ impl WrongTransport {
         match self.fault {
             Fault::CutsMessages => {
                 Message::new(message.kind(), message.data().slice(..message.data().len() & 0xffff))
+            }
+            Fault::SlicesItsBuffer => {
+                let buffer = Bytes::from([&[0; 64 * 1024], &message.data()[..]].concat());
+                Message::new(message.kind(), buffer.slice(64 * 1024..))
+            }
+            Fault::KeepsItsBuffer => {
+                self.state.buffer = message.data().clone();
+                message
             }
             Fault::ForgetsTheKind => Message::binary(message.into_data()),
             _ => message,
@@ -66,6 +79,7 @@ impl WrongTransport {
         cx: &mut Context<'_>,
     ) -> Option<Result<Incoming, TransportError>> {
         self.state.given += 1;
+        self.state.received += message.data().len() as u64;
         let bytes = message.data().len();
         match self.fault {
             Fault::ReordersMessages => {
@@ -211,6 +225,9 @@ impl Transport for WrongTransport {
         if self.state.closing && self.fault != Fault::SendsAfterTheClose {
             return Err(TransportError::Closed);
         }
+        if self.state.closed && self.fault == Fault::SendsNothingAfterThePeersEnd {
+            return Err(TransportError::Closed);
+        }
         let before = self.state.accepted;
         let total = match out {
             Outgoing::Frame(frame) => {
@@ -289,6 +306,14 @@ impl Transport for WrongTransport {
             Fault::ForgetsToCountTheLast => written.saturating_sub(1),
             Fault::CountsTheUnwritten => self.state.accepted,
             _ => written,
+        }
+    }
+
+    fn received(&self) -> u64 {
+        match self.fault {
+            Fault::CountsWholeMessages => self.state.received,
+            Fault::TakesBackWhatItCounted => self.inner.received() - self.state.received,
+            _ => self.inner.received(),
         }
     }
 

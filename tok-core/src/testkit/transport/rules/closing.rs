@@ -1,5 +1,8 @@
 use super::{Pair, PeerEvent, assert_messages, message, messages};
-use crate::{CloseReason, transport::Outgoing};
+use crate::{
+    CloseReason,
+    transport::{Incoming, Outgoing},
+};
 
 /// Everything that was sent before the close reaches the peer, more than the connection's buffers hold too, and then
 /// the end.
@@ -29,6 +32,27 @@ pub async fn close_flushes_what_was_sent(pair: &mut Pair) {
     assert_eq!(events.pop(), Some(PeerEvent::End), "what the peer reads last");
     events.retain(|event| !matches!(event, PeerEvent::Close(_) | PeerEvent::End));
     assert_messages(&events, &sent);
+}
+
+/// A peer that ends its direction between two messages has closed in good order, with or without a word. It may still
+/// read: what it is sent after that reaches it.
+pub async fn answers_reach_a_peer_that_ended_its_direction(pair: &mut Pair) {
+    let sent = messages(3);
+    sent.iter().for_each(|message| pair.peer.send(message));
+    pair.peer.end();
+    for message in &sent {
+        assert_eq!(pair.recv_message().await.data(), message.data());
+    }
+    let end = pair.recv().await;
+    assert!(
+        matches!(end, Some(Ok(Incoming::Close))),
+        "the peer ended its direction between two messages, and the transport gave {end:?}"
+    );
+    for message in &sent {
+        pair.start_message(message);
+        assert_messages(&pair.deliver().await, std::slice::from_ref(message));
+    }
+    assert_closed(pair).await;
 }
 
 /// A close waits for the peer, whose messages it discards, and ends when the peer has ended its direction.

@@ -30,6 +30,34 @@ pub async fn message_bytes_are_exact(pair: &mut Pair) {
     pair.recv_nothing().await;
 }
 
+/// A message of more than 4 KiB is no slice of a buffer that is much larger than itself, whatever was read before it or
+/// after it. (Sessions copy smaller messages.)
+pub async fn a_small_message_holds_no_large_buffer(pair: &mut Pair) {
+    const SMALL: usize = 5000;
+    for sizes in [[SMALL, 200_000], [200_000, SMALL], [SMALL, SMALL]] {
+        sizes.iter().for_each(|size| pair.peer.send(&message(*size, *size)));
+        let mut small = Vec::new();
+        for size in sizes {
+            let got = pair.recv_message().await;
+            assert_eq!(got.data().len(), size);
+            if size == SMALL {
+                small.push(got.into_data());
+            }
+        }
+        pair.recv_nothing().await;
+        for data in small {
+            let Ok(mut own) = data.try_into_mut() else {
+                panic!("a message of {SMALL} bytes shares a buffer, with messages of {sizes:?} bytes")
+            };
+            // Room before it counts too.
+            assert!(
+                !own.try_reclaim(2 * SMALL),
+                "a message of {SMALL} bytes holds more than three times as many, with messages of {sizes:?} bytes"
+            );
+        }
+    }
+}
+
 /// Text is text and binary is binary, in both directions, whatever the bytes.
 pub async fn kinds_are_kept(pair: &mut Pair) {
     let sent = [
@@ -93,6 +121,39 @@ pub async fn recv_is_cancel_safe(pair: &mut Pair) {
     assert_eq!(got.len(), sent.len(), "messages that came of those sent");
     for (got, sent) in got.iter().zip(&sent) {
         assert!(got.data() == sent.data(), "a message of {} bytes came as {got:?}", sent.data().len());
+    }
+}
+
+/// Where a message arrives in parts, [`received`](crate::Transport::received) rises with the parts and not only with the
+/// whole, and it falls at no time.
+pub async fn parts_of_a_message_count_as_received(pair: &mut Pair) {
+    pair.peer.trickle(100);
+    // Long enough for parts where a stream gives whole records, as TLS does with up to 16 KiB.
+    for size in [40_000, 100_000] {
+        pair.peer.send(&message(size, size));
+        let mut counts = vec![pair.transport().received()];
+        loop {
+            let (polled, woken) = poll_once(|cx| pair.transport().poll_recv(cx));
+            let received = pair.transport().received();
+            let before = counts.last().copied().unwrap_or_default();
+            assert!(received >= before, "{received} bytes are received, {before} were before");
+            match polled {
+                Poll::Ready(Ok(Incoming::Message(_))) => break,
+                Poll::Ready(Ok(Incoming::Alive)) => {}
+                Poll::Ready(other) => panic!("a message was sent, and the transport gave {other:?}"),
+                Poll::Pending => {
+                    assert!(woken, "a message was sent, and the transport waits");
+                    yield_once().await;
+                }
+            }
+            counts.push(received);
+        }
+        // A message that comes with the first polls has no parts.
+        if let [first, .., last] = counts[..]
+            && counts.len() > 4
+        {
+            assert!(last > first, "{} polls read parts of a message, and none of them counts", counts.len());
+        }
     }
 }
 

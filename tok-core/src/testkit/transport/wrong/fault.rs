@@ -29,6 +29,10 @@ faults! {
     RepeatsMessages => messages_arrive_in_order,
     /// Lengths are kept in 16 bits.
     CutsMessages => message_bytes_are_exact,
+    /// Messages are slices of a read buffer of 64 KiB.
+    SlicesItsBuffer => a_small_message_holds_no_large_buffer,
+    /// All messages are slices of one buffer, which the transport keeps.
+    KeepsItsBuffer => a_small_message_holds_no_large_buffer,
     /// All is binary.
     ForgetsTheKind => kinds_are_kept,
     /// All is binary on the way out.
@@ -37,6 +41,10 @@ faults! {
     SkipsEmptyMessages => an_empty_message_is_a_message,
     /// A message is lost when the poll that found it is not the one that is asked again.
     LosesWhatAPollLeft => recv_is_cancel_safe,
+    /// Bytes count as received when their message is whole.
+    CountsWholeMessages => parts_of_a_message_count_as_received,
+    /// Bytes of a message that is whole are taken back.
+    TakesBackWhatItCounted => parts_of_a_message_count_as_received,
     /// A close by the peer is never told.
     SwallowsTheClose => peer_close_is_reported_as_close_and_nothing_follows,
     /// A close by the peer is given as an empty message.
@@ -79,6 +87,8 @@ faults! {
     LosesDirectWrites => direct_writes_keep_their_place,
     /// What is unwritten at a close is dropped.
     CloseDropsTheUnwritten => close_flushes_what_was_sent,
+    /// Nothing is taken once the peer has ended its direction.
+    SendsNothingAfterThePeersEnd => answers_reach_a_peer_that_ended_its_direction,
     /// A close is ready when all is written.
     CloseDoesNotWait => close_discards_what_the_peer_sends_and_ends_when_it_is_done,
     /// A close waits and does not read.

@@ -41,8 +41,10 @@ pub(crate) struct Inner {
     /// Seeds the maps, so that nobody outside can choose ids that collide.
     pub(crate) seed: u64,
     pub(crate) users_online: AtomicUsize,
-    /// Sessions that can be sent something.
-    pub(crate) sessions_live: AtomicUsize,
+    /// Sessions that can be sent something, and places that logins have reserved.
+    pub(crate) places_taken: AtomicUsize,
+    /// Of these, the places of logins that wait for the cluster.
+    pub(crate) places_reserved: AtomicUsize,
     /// Sessions whose tasks run.
     sessions: AtomicUsize,
     pub(crate) next_session: AtomicU64,
@@ -85,7 +87,8 @@ impl Inner {
             timers: Timers::default(),
             seed,
             users_online: AtomicUsize::new(0),
-            sessions_live: AtomicUsize::new(0),
+            places_taken: AtomicUsize::new(0),
+            places_reserved: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             next_session: AtomicU64::new(1),
             draining: AtomicBool::new(false),
@@ -155,21 +158,29 @@ impl Inner {
         self.wake_idle_waiters();
     }
 
+    /// Sessions that can be sent something.
+    pub(crate) fn sessions_live(&self) -> usize {
+        let reserved = self.places_reserved.load(Ordering::Acquire);
+        self.places_taken.load(Ordering::Acquire).saturating_sub(reserved)
+    }
+
     pub(crate) fn has_place(&self) -> bool {
         let max = self.settings.max_sessions;
-        max == 0 || self.sessions_live.load(Ordering::Acquire) < max
+        max == 0 || self.places_taken.load(Ordering::Acquire) < max
     }
 
     /// Counts a session that begins, unless the limit is reached.
     pub(crate) fn count_session(&self) -> bool {
         let max = if self.settings.max_sessions == 0 { usize::MAX } else { self.settings.max_sessions };
-        self.sessions_live
+        self.places_taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| (live < max).then_some(live + 1))
             .is_ok()
     }
 
-    pub(crate) fn uncount_session(&self) {
-        self.sessions_live.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn uncount_sessions(&self, sessions: usize) {
+        if sessions > 0 {
+            self.places_taken.fetch_sub(sessions, Ordering::AcqRel);
+        }
     }
 
     pub(crate) fn session_started(&self) {

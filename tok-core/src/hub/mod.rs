@@ -229,7 +229,7 @@ impl Hub {
     pub fn stats(&self) -> Stats {
         Stats {
             users_online: self.inner.users_online.load(Ordering::Acquire),
-            sessions: self.inner.sessions_live.load(Ordering::Acquire),
+            sessions: self.inner.sessions_live(),
             user_entries: self.inner.registry.len(),
             memory_bytes: self.inner.budget.used(),
         }

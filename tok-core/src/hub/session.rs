@@ -192,7 +192,13 @@ impl Core {
 
     /// Whether a login of this session ends `other`.
     pub(crate) fn displaces(&self, other: &Self) -> bool {
-        self.shares_connection(other) || (self.class.is_some() && self.class == other.class)
+        other.is_displaced_by(&self.class, self.connection)
+    }
+
+    /// Whether a login of this class over this connection ends the session.
+    pub(crate) fn is_displaced_by(&self, class: &Class, connection: Option<ConnectionId>) -> bool {
+        let shares_connection = connection.is_some() && connection == self.connection;
+        shares_connection || (class.is_some() && *class == self.class)
     }
 
     pub(crate) fn shares_connection(&self, other: &Self) -> bool {

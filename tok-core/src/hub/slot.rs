@@ -158,6 +158,11 @@ impl Slot {
         self.live || !self.fenced
     }
 
+    /// Whether the hub counts the session. It changes only under the user's lock.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted
+    }
+
     /// Whether this is the call that takes the session out of the hub's count.
     pub(crate) fn uncount(&mut self) -> bool {
         !self.live && std::mem::take(&mut self.counted)

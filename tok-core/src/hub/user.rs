@@ -166,7 +166,9 @@ impl State {
 
     /// The session is given nothing from here on. Its task may still be finishing a handler.
     pub(crate) fn detach(&mut self, hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
-        end(hub, core, reason, fx);
+        if end(hub, core, reason, fx) {
+            hub.uncount_sessions(1);
+        }
         self.sessions_ended(hub, fx);
     }
 
@@ -442,13 +444,13 @@ impl State {
     }
 }
 
-fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
+/// Returns true if the session had a place among the hub's, which is the caller's now.
+fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) -> bool {
     let mut slot = core.slot.lock();
     slot.end(reason, fx);
-    if slot.uncount() {
-        hub.uncount_session();
-        if hub.relay.is_some() {
-            fx.release(core.user.uid(), core.epoch);
-        }
+    let had_place = slot.uncount();
+    if had_place && hub.relay.is_some() {
+        fx.release(core.user.uid(), core.epoch);
     }
+    had_place
 }

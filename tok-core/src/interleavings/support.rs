@@ -99,7 +99,7 @@ pub(super) fn builder(actor: impl Actor) -> HubBuilder {
 }
 
 /// Answers each message on its own connection.
-struct Echo;
+pub(super) struct Echo;
 
 #[async_trait]
 impl Actor for Echo {
@@ -110,8 +110,12 @@ impl Actor for Echo {
 
 /// A connection that logs in in a task of its own, and what its client reads to the end, in another.
 pub(super) fn connect(hub: &Hub) -> (JoinHandle<CloseReason>, JoinHandle<Vec<String>>) {
+    connect_as(hub, ALICE)
+}
+
+pub(super) fn connect_as(hub: &Hub, uid: &str) -> (JoinHandle<CloseReason>, JoinHandle<Vec<String>>) {
     let (transport, peer) = memory_pair(1 << 16, true);
-    (spawn(hub.serve(Device::new(ALICE), transport)), spawn(read(peer, None)))
+    (spawn(hub.serve(Device::new(uid), transport)), spawn(read(peer, None)))
 }
 
 /// Reads up to and including `last`, or to the end, and closes; its stack answers what it is asked.

@@ -1,4 +1,4 @@
-use std::{convert::Infallible, sync::Arc, task::Waker};
+use std::{convert::Infallible, sync::Arc};
 
 use futures_channel::oneshot;
 
@@ -11,6 +11,7 @@ use super::{
     registry::Registry,
     room::{Room, Rooms},
     timers::Timers,
+    waiters::Waiters,
 };
 use crate::{
     Actor, MessageId,
@@ -51,8 +52,8 @@ pub(crate) struct Inner {
     draining: AtomicBool,
     /// Tasks with queue operations under way.
     lanes: AtomicUsize,
-    /// Whoever waits for sessions or lanes to end.
-    idle_waiters: Mutex<Vec<Waker>>,
+    /// Shutdowns that wait for sessions or lanes to end.
+    pub(crate) idle_waiters: Mutex<Waiters>,
     message_ids: (u64, AtomicU64),
     epochs: AtomicU64,
     /// When a full queue asked for a sweep last, in nanoseconds of the runtime's clock; 0 for never.
@@ -142,7 +143,7 @@ impl Inner {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// A login that does not see this is one that [`poll_idle`](Self::poll_idle) sees: hence the strict order of the flag
+    /// A login that does not see this is one that [`is_idle`](Self::is_idle) sees: hence the strict order of the flag
     /// and the count.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
@@ -192,17 +193,16 @@ impl Inner {
         self.wake_idle_waiters();
     }
 
-    /// Whether no session and no queue operation is left; if not, `waker` is woken when one ends.
-    pub(crate) fn poll_idle(&self, waker: &Waker) -> bool {
-        self.idle_waiters.lock().push(waker.clone());
+    /// Whether no session and no queue operation is left. A shutdown waits before it looks.
+    pub(crate) fn is_idle(&self) -> bool {
         self.sessions.load(Ordering::SeqCst) == 0 && self.lanes.load(Ordering::Acquire) == 0
     }
 
     fn wake_idle_waiters(&self) {
         // Only a shutdown waits here.
         if self.is_draining() {
-            let waiters = std::mem::take(&mut *self.idle_waiters.lock());
-            waiters.into_iter().for_each(Waker::wake);
+            let waiters = self.idle_waiters.lock().take();
+            waiters.wake();
         }
     }
 }

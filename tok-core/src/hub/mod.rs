@@ -24,6 +24,7 @@ mod sso;
 mod sweep;
 mod timers;
 mod user;
+mod waiters;
 
 use std::{
     fmt,

@@ -1,4 +1,9 @@
-use std::{fmt, future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use super::{
     Hub,
@@ -11,6 +16,7 @@ use super::{
     slot::{Push, Slot},
     sso::Class,
     user::User,
+    waiters::Waiter,
 };
 use crate::{
     CloseReason, Confirm, Device, Message, MessageId, SendError,
@@ -93,17 +99,10 @@ impl Session {
     /// Waits until less than half of [`max_backlog`](crate::HubBuilder::max_backlog) waits for this connection, or it
     /// has ended. A handler that waits here before it sends makes its client's own socket the brake.
     ///
-    /// One task may wait at a time. Dropping the future is safe.
+    /// Any number of tasks may wait, on any clones; all are woken when there is room, and each looks again. Dropping the
+    /// future is safe.
     pub async fn writable(&self) {
-        poll_fn(|cx| {
-            let mut slot = self.core.slot.lock();
-            if slot.poll_writable(self.hub.settings.backlog, cx.waker()) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        Writable { session: self, waiter: Waiter::default() }.await;
     }
 
     /// Joins a room, which exists from the first join on. Returns how many rooms the session is in.
@@ -141,6 +140,37 @@ impl Session {
             .is_some_and(|mut state| state.acknowledge(&self.hub, &self.core, id, &mut fx));
         fx.run(&self.hub);
         known
+    }
+}
+
+/// Waits for room. Dropped, it leaves nothing with the session.
+struct Writable<'a> {
+    session: &'a Session,
+    waiter: Waiter,
+}
+
+impl Future for Writable<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Session { core, hub } = self.session;
+        let mut slot = core.slot.lock();
+        if slot.is_writable(hub.settings.backlog) {
+            return Poll::Ready(());
+        }
+        let replaced = slot.writable.add(&mut self.waiter, cx.waker());
+        drop(slot);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for Writable<'_> {
+    fn drop(&mut self) {
+        if self.waiter.has_waited() {
+            let waker = self.session.core.slot.lock().writable.remove(&mut self.waiter);
+            drop(waker);
+        }
     }
 }
 
@@ -229,6 +259,9 @@ impl Core {
         match slot.push_unkept(packet, after, hub.settings.backlog) {
             Push::Taken(dropped) => {
                 slot.announce(self, fx);
+                if !dropped.is_empty() {
+                    fx.wake_all(slot.take_writable(hub.settings.backlog));
+                }
                 for packet in dropped {
                     fx.report(self.user.uid(), packet, Undelivered::Dropped);
                 }

@@ -409,7 +409,7 @@ async fn a_session_handle_that_outlives_its_session_does_nothing() {
     login(&hub, "alice").await.leave().await;
     let session = open.get().unwrap();
     assert!(!session.is_open());
-    session.send("late").unwrap();
+    assert!(matches!(session.send("late"), Err(SendError::Ended)));
     session.close(CloseReason::Kicked);
     session.writable().await;
     assert!(session.join("room").is_err());

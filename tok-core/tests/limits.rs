@@ -47,6 +47,24 @@ async fn past_the_backlog_a_session_is_closed_as_slow() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn session_send_that_ends_its_session_as_slow_is_an_error() {
+    let journal = Journal::default();
+    let notes = journal.clone();
+    let floods = Act(move |session: Session, _: tok_core::Message| {
+        let results = [0, 1, 2, 3].map(|n| session.send(padded(n)));
+        notes.note(format!("{results:?}"));
+        std::future::ready(())
+    });
+    let hub = builder_of(floods).max_backlog(2500).build().unwrap();
+    let client = slow(&hub, "alice").await;
+    client.send("go");
+    settle().await;
+    assert_eq!(journal.lines(), ["[Ok(()), Ok(()), Err(Ended), Err(Ended)]"]);
+    client.peer.close();
+    assert_eq!(client.session.await.unwrap(), CloseReason::Slow);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_kept_after_a_session_was_too_slow_is_stored() {
     let hub = keeping().max_backlog(1000).build().unwrap();
     let client = slow(&hub, "alice").await;

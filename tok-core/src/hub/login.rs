@@ -53,7 +53,7 @@ pub(super) async fn login(
     device: Device,
     connection: Option<ConnectionId>,
 ) -> Result<Session, (Session, CloseReason)> {
-    let class = guard(|| hub.settings.sso.class(&device));
+    let class = guard("Sso::by_class", || hub.settings.sso.class(&device));
     let mut unusable = match &class {
         _ if device.uid().check().is_err() => Some(CloseReason::Unauthorized),
         Err(_) => Some(CloseReason::Panicked),

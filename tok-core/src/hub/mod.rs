@@ -92,7 +92,7 @@ impl Hub {
         if hub.is_draining() {
             return Err(Refusal::unavailable("the server is shutting down"));
         }
-        let class = hooks::guard(|| hub.settings.sso.class(device))
+        let class = hooks::guard("Sso::by_class", || hub.settings.sso.class(device))
             .map_err(|_| Refusal::new(500, "the server failed"))?;
         let place = match hub.registry.find(device.uid()).as_ref().and_then(|user| user.lock()) {
             Some(state) => state.has_place(hub, |other| class.is_some() && other.class() == &class),

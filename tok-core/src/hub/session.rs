@@ -46,7 +46,8 @@ impl SessionId {
 }
 
 /// One live connection of a device: what handlers and hooks are given. Cloning is a reference count; a clone may be
-/// kept and used from anywhere, and does nothing once the session has ended.
+/// kept and used from anywhere. Once the session has ended, [`send`](Self::send) and [`join`](Self::join) are errors and
+/// the rest does nothing.
 #[derive(Clone)]
 pub struct Session {
     pub(crate) core: Arc<Core>,
@@ -85,15 +86,19 @@ impl Session {
     /// What is sent with this method arrives in the order of the calls. It has no place in the user's log: it overtakes
     /// messages of [`Hub::send`](crate::Hub::send) that still wait in the log for this session.
     ///
+    /// `Ok` says that the session was there. The message is lost if the session ends before it is written, and the
+    /// overflow policies that drop messages report them to the [`undelivered`](crate::HubBuilder::undelivered) hook.
+    ///
     /// # Errors
-    /// [`SendError::TooBig`], [`SendError::Overloaded`]. Sending to a session that has ended is no error, and does
-    /// nothing.
+    /// [`SendError::Ended`] if the session has ended, also by this message: with
+    /// [`Overflow::Disconnect`](crate::Overflow::Disconnect) one that is over the backlog ends it.
+    /// [`SendError::TooBig`], [`SendError::Overloaded`].
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let packet = self.hub.packet(message.into(), None)?;
         let mut fx = Effects::default();
-        self.core.offer(&self.hub, &packet, None, &mut fx);
+        let offered = self.core.offer(&self.hub, &packet, None, &mut fx);
         fx.run(&self.hub);
-        Ok(())
+        if offered == Offered::Gone { Err(SendError::Ended) } else { Ok(()) }
     }
 
     /// Waits until less than half of [`max_backlog`](crate::HubBuilder::max_backlog) waits for this connection, or it
@@ -196,6 +201,17 @@ pub(crate) struct Core {
     pub(crate) aborted: AtomicBool,
 }
 
+/// What became of a message that was offered to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It waits to be written.
+    Taken,
+    /// The session has no room for it.
+    Refused,
+    /// The session has ended, maybe by this message.
+    Gone,
+}
+
 impl Core {
     pub(crate) fn new(
         hub: &Inner,
@@ -247,14 +263,14 @@ impl Core {
         self.confirm == Confirm::Acknowledged
     }
 
-    /// Offers a message that is not kept; says whether it waits to be written now.
+    /// Offers a message that is not kept.
     pub(crate) fn offer(
         self: &Arc<Self>,
         hub: &Inner,
         packet: &Arc<Packet>,
         after: Option<After>,
         fx: &mut Effects,
-    ) -> bool {
+    ) -> Offered {
         let mut slot = self.slot.lock();
         match slot.push_unkept(packet, after, hub.settings.backlog) {
             Push::Taken(dropped) => {
@@ -265,16 +281,19 @@ impl Core {
                 for packet in dropped {
                     fx.report(self.user.uid(), packet, Undelivered::Dropped);
                 }
-                return true;
+                Offered::Taken
             }
             Push::Ended => {
                 fx.wake(slot.unpark());
                 fx.ended(&self.user);
+                Offered::Gone
             }
-            Push::Refused => fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped),
-            Push::Gone => {}
+            Push::Refused => {
+                fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped);
+                Offered::Refused
+            }
+            Push::Gone => Offered::Gone,
         }
-        false
     }
 
     pub(crate) fn wake_to_write(&self) {

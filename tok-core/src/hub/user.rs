@@ -14,7 +14,7 @@ use super::{
     lane,
     log::{After, Cursor, Log, LogEntry},
     packet::Packet,
-    session::Core,
+    session::{Core, Offered},
 };
 use crate::{
     CloseReason, MessageId, SendError, Uid,
@@ -254,10 +254,11 @@ impl State {
     ) -> Option<usize> {
         let mut taken = None;
         for session in &self.sessions {
-            let takes = session.offer(hub, packet, Some(after), fx);
-            // One that this message ended as slow is not there any more.
-            if takes || session.slot.lock().is_live() {
-                *taken.get_or_insert(0) += usize::from(takes);
+            match session.offer(hub, packet, Some(after), fx) {
+                Offered::Taken => *taken.get_or_insert(0) += 1,
+                Offered::Refused => _ = taken.get_or_insert(0),
+                // Nor is one there that this message ended as slow.
+                Offered::Gone => {}
             }
         }
         taken

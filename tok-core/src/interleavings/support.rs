@@ -104,7 +104,7 @@ pub(super) struct Echo;
 #[async_trait]
 impl Actor for Echo {
     async fn on_receive(&self, session: &Session, message: Message) {
-        session.send(message).unwrap();
+        let _ = session.send(message);
     }
 }
 

@@ -135,7 +135,7 @@ impl Actor for Waiting {
     async fn on_receive(&self, session: &Session, _: Message) {
         for number in numbers(1..=6) {
             session.writable().await;
-            session.send(number).unwrap();
+            let _ = session.send(number);
         }
     }
 }

@@ -4,12 +4,13 @@ use futures_channel::oneshot;
 
 use super::{
     builder::Settings,
+    everyone::Everyone,
     hooks::Hooks,
     lane::LaneGuard,
     packet::Budget,
     recent::Recent,
     registry::Registry,
-    room::{Room, Rooms},
+    room::Rooms,
     timers::Timers,
     waiters::Waiters,
 };
@@ -36,8 +37,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) recent: Recent,
     pub(crate) rooms: Rooms,
-    /// The room that every session is in.
-    pub(crate) everyone: Room,
+    pub(crate) everyone: Everyone,
     pub(crate) timers: Timers,
     /// Seeds the maps, so that nobody outside can choose ids that collide.
     pub(crate) seed: u64,
@@ -84,7 +84,7 @@ impl Inner {
             registry: Registry::new(seed),
             recent: Recent::new(seed),
             rooms: Rooms::new(seed),
-            everyone: Room::new("", seed),
+            everyone: Everyone::new(seed),
             timers: Timers::default(),
             seed,
             users_online: AtomicUsize::new(0),

@@ -3,6 +3,7 @@
 mod builder;
 mod driver;
 mod effects;
+mod everyone;
 mod fence;
 mod here;
 mod hooks;
@@ -156,6 +157,9 @@ impl Hub {
     /// Sends a message to every session of every user who is online; it is not kept. Returns how many sessions of
     /// this node take it.
     ///
+    /// All sessions of a node see the broadcasts that are sent on one node in the same order. Broadcasts of two nodes
+    /// can arrive in another order on each node.
+    ///
     /// # Errors
     /// [`SendError`] when the message is too big, the memory budget is used up, or the hub is shutting down.
     pub async fn broadcast(&self, message: impl Into<Message>) -> Result<usize, SendError> {
@@ -163,6 +167,9 @@ impl Hub {
     }
 
     /// Sends a message to every session in a room; it is not kept. Returns how many sessions of this node take it.
+    ///
+    /// All members on a node see the messages that are published to a room on one node in the same order. Messages of
+    /// two nodes can arrive in another order on each node.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast). A room that nobody is in is no error.

@@ -12,7 +12,8 @@ use crate::{Message, Refusal, Session, device::Device};
 /// # Cancellation and panics
 /// The future runs to its end also when the session ends meanwhile (it is then the session's last), unless the
 /// future of [`Hub::serve`](crate::Hub::serve) is dropped or a shutdown's deadline passes. A panic ends the session
-/// with [`CloseReason::Panicked`](crate::CloseReason::Panicked) and nothing else.
+/// with [`CloseReason::Panicked`](crate::CloseReason::Panicked) and nothing else; with the feature `tracing` an event of
+/// level `ERROR` names the handler or hook and has the panic's text, up to 256 bytes of it.
 ///
 /// ```
 /// use tok_core::{Actor, Message, Session, async_trait};

@@ -77,7 +77,8 @@ pub enum ConnectError {
     },
 }
 
-/// [`Hub::send`](crate::Hub::send) did not take the message. Nobody was sent anything, unless the variant says so.
+/// [`Hub::send`](crate::Hub::send) or [`Session::send`](crate::Session::send) did not take the message. Nobody was sent
+/// anything, unless the variant says so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -107,6 +108,10 @@ pub enum SendError {
     /// The hub is shutting down and the message was not to be kept.
     #[error("the hub is shutting down")]
     Draining,
+    /// The session of [`Session::send`](crate::Session::send) has ended, or this message was over its backlog and ended
+    /// it as slow. No other send fails with this.
+    #[error("the session has ended")]
+    Ended,
     /// The queue failed. Whether it has the message is unknown; no session was given it.
     #[error("the queue failed")]
     Queue(#[source] QueueError),

@@ -7,5 +7,6 @@
 
 mod ends;
 mod logins;
+mod rooms;
 mod support;
 mod writing;

@@ -3,6 +3,10 @@
 
 mod common;
 
+#[cfg(feature = "tracing")]
+#[path = "panics/logged.rs"]
+mod logged;
+
 use common::*;
 use tok_core::{CloseReason, Hub, HubBuilder, Message, Received, Sending, Session, Sso};
 

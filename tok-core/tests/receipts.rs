@@ -137,6 +137,20 @@ async fn an_outcome_that_was_dropped_can_be_asked_for_again() {
     assert_eq!(receipt.outcome().await, Outcome::Confirmed);
 }
 
+/// As std's futures do, in place of waiting for ever.
+#[tokio::test(start_paused = true)]
+async fn a_send_that_is_polled_after_it_is_ready_panics() {
+    let hub = keeping().build().unwrap();
+    for ttl in [secs(0), LONG] {
+        let mut send = hub.send("alice", "one").ttl(ttl).into_future();
+        let sent = (&mut send).await.unwrap();
+        assert_eq!(sent.is_stored(), ttl == LONG);
+        let again = std::panic::AssertUnwindSafe(|| now_or_never(&mut send).is_some());
+        let panic = std::panic::catch_unwind(again).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"`SendFuture` polled after completion"), "{ttl:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn dropping_a_send_that_was_polled_does_not_withdraw_the_message() {
     for queue in [Moody::new(durable()), Moody::new(Default::default())] {

@@ -120,6 +120,42 @@ async fn all_members_see_a_room_in_the_same_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn all_sessions_see_broadcasts_in_the_same_order() {
+    let hub = builder().build().unwrap();
+    let mut clients = Vec::new();
+    for n in 0..100 {
+        let mut client = login(&hub, &n.to_string()).await;
+        assert_eq!(asks(&mut client, "there?").await, "there?");
+        clients.push(client);
+    }
+    let senders = (0..4).map(|sender| {
+        let hub = hub.clone();
+        tokio::spawn(async move {
+            for n in 0..50 {
+                assert_eq!(hub.broadcast(format!("{sender} {n}")).await.unwrap(), 100);
+            }
+        })
+    });
+    for sender in senders.collect::<Vec<_>>() {
+        sender.await.unwrap();
+    }
+    let mut seen = Vec::new();
+    for client in &mut clients {
+        let mut texts = Vec::new();
+        for _ in 0..200 {
+            texts.push(client.text().await);
+        }
+        seen.push(texts);
+    }
+    assert!(seen.iter().all(|texts| *texts == seen[0]));
+    for sender in 0..4 {
+        let prefix = format!("{sender} ");
+        let own: Vec<_> = seen[0].iter().filter_map(|text| text.strip_prefix(&prefix)).collect();
+        assert_eq!(own, numbers(0..50));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broadcast_reaches_every_session() {
     let hub = rooms().sso(Sso::Off).build().unwrap();

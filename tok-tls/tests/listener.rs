@@ -30,7 +30,7 @@ struct Echo;
 #[async_trait]
 impl Actor for Echo {
     async fn on_receive(&self, session: &Session, message: Message) {
-        session.send(message).unwrap();
+        let _ = session.send(message);
     }
 }
 

@@ -242,7 +242,7 @@ impl Actor for Chat {
 }
 
 fn reply(session: &Session, message: ServerMessage) {
-    // Refused only where the hub is out of memory: the client asks again under the same cid.
+    // It fails if the hub is out of memory, and the client asks again under the same cid; or if the session has ended.
     let _ = session.send(message);
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tok_core::{Actor, CloseReason, Message, Session, async_trait};
+use tok_core::{Actor, CloseReason, Message, SendError, Session, async_trait};
 
 use super::{metrics::Metrics, operation::Operation};
 
@@ -95,10 +95,12 @@ impl Operations {
     }
 }
 
-/// An answer that cannot be sent would leave a gap that the client cannot see, so the connection ends instead.
+/// An answer that cannot be sent would leave a gap that the client cannot see, so the connection ends instead. A session
+/// that has ended is left alone: what its client sent before it left is still handled.
 fn reply(session: &Session, answer: Message) {
-    if session.send(answer).is_err() {
-        session.close(CloseReason::Unavailable);
+    match session.send(answer) {
+        Ok(()) | Err(SendError::Ended) => {}
+        Err(_) => session.close(CloseReason::Unavailable),
     }
 }
 

@@ -5,7 +5,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{hooks::Undelivered, inner::Inner, lane, login, packet::Packet, session::Core, user::User};
+use super::{
+    hooks::Undelivered, inner::Inner, lane, login, packet::Packet, session::Core, user::User, waiters::Wakers,
+};
 use crate::{Epoch, SendError, Uid, sync::Mutex};
 
 /// What is to happen once no lock is held: tasks to wake, connections to write to, hooks to call, a lane to start.
@@ -28,6 +30,10 @@ impl Effects {
         if let Some(waker) = waker {
             self.wakers.push(waker);
         }
+    }
+
+    pub(crate) fn wake_all(&mut self, wakers: Wakers) {
+        wakers.into_iter().for_each(|waker| self.wakers.push(waker));
     }
 
     /// A session at rest has output.
@@ -103,8 +109,9 @@ impl Outputs<'_> {
         let backlog = self.hub.settings.backlog;
         for _ in 0..TURN {
             let Some(core) = self.cores.pop() else { return true };
-            let wakers = core.slot.lock().write_out(backlog);
-            wakers.into_iter().flatten().for_each(Waker::wake);
+            let (task, waiting) = core.slot.lock().write_out(backlog);
+            task.into_iter().for_each(Waker::wake);
+            waiting.wake();
         }
         self.cores.is_empty()
     }

@@ -49,19 +49,14 @@ impl Inner {
         audience: &Audience,
         message: Message,
     ) -> Result<(usize, Effects), SendError> {
-        let found;
-        let room = match audience {
-            Audience::Everyone => &self.everyone,
+        let mut fx = Effects::default();
+        let sessions = match audience {
+            Audience::Everyone => self.everyone.publish(self, &self.packet(message, None)?, &mut fx),
             Audience::Room(name) => match self.rooms.find(name) {
-                Some(room) => {
-                    found = room;
-                    &*found
-                }
-                None => return Ok((0, Effects::default())),
+                Some(room) => room.publish(self, &self.packet(message, None)?, &mut fx),
+                None => 0,
             },
         };
-        let mut fx = Effects::default();
-        let sessions = room.publish(self, &self.packet(message, None)?, &mut fx);
         Ok((sessions, fx))
     }
 

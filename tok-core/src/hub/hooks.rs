@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -59,7 +60,7 @@ pub(crate) type UndeliveredHook = dyn Fn(&Uid, &Message, Undelivered) + Send + S
 pub(crate) type Ping = dyn Fn(&Session) -> Message + Send + Sync;
 pub(crate) type Bye = dyn Fn(&Session, CloseReason) -> Option<Message> + Send + Sync;
 
-/// The application's hooks. A panic in one is caught; those that belong to a session end it.
+/// The application's hooks. A panic in one is caught and logged; those that belong to a session end it.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) before_receive: Hook<BeforeReceive>,
@@ -82,44 +83,45 @@ impl Hooks {
         self.before_send.is_some() || self.after_send.is_some()
     }
 
-    pub(crate) fn before_receive(&self, session: &Session, message: Message) -> Received {
+    pub(crate) fn before_receive(&self, session: &Session, message: Message) -> Result<Received, Panicked> {
         match &self.before_receive {
-            None => Received::Pass(message),
-            // The handler's panics are caught where the session's task polls it, this one among them.
-            Some(hook) => hook(session, message),
+            None => Ok(Received::Pass(message)),
+            Some(hook) => guard("before_receive", || hook(session, message)),
         }
     }
 
     pub(crate) fn before_send(&self, session: &Session, message: &Message) -> Result<Sending, Panicked> {
-        self.before_send.as_ref().map_or(Ok(Sending::Pass), |hook| guard(|| hook(session, message)))
+        self.before_send
+            .as_ref()
+            .map_or(Ok(Sending::Pass), |hook| guard("before_send", || hook(session, message)))
     }
 
     pub(crate) fn after_send(&self, session: &Session, message: &Message) -> Result<(), Panicked> {
-        self.after_send.as_ref().map_or(Ok(()), |hook| guard(|| hook(session, message)))
+        self.after_send.as_ref().map_or(Ok(()), |hook| guard("after_send", || hook(session, message)))
     }
 
     pub(crate) fn open(&self, session: &Session) -> Result<(), Panicked> {
-        self.open.as_ref().map_or(Ok(()), |hook| guard(|| hook(session)))
+        self.open.as_ref().map_or(Ok(()), |hook| guard("open", || hook(session)))
     }
 
     pub(crate) fn close(&self, session: &Session, reason: CloseReason) {
         if let Some(hook) = &self.close {
-            let _ = guard(|| hook(session, reason));
+            let _ = guard("close", || hook(session, reason));
         }
     }
 
     pub(crate) fn undelivered(&self, uid: &Uid, message: &Message, why: Undelivered) {
         if let Some(hook) = &self.undelivered {
-            let _ = guard(|| hook(uid, message, why));
+            let _ = guard("undelivered", || hook(uid, message, why));
         }
     }
 
     pub(crate) fn ping(&self, session: &Session) -> Result<Option<Message>, Panicked> {
-        self.ping.as_ref().map_or(Ok(None), |hook| guard(|| hook(session)).map(Some))
+        self.ping.as_ref().map_or(Ok(None), |hook| guard("ping", || hook(session)).map(Some))
     }
 
     pub(crate) fn bye(&self, session: &Session, reason: CloseReason) -> Option<Message> {
-        guard(|| self.bye.as_ref().and_then(|hook| hook(session, reason))).unwrap_or_default()
+        guard("bye", || self.bye.as_ref().and_then(|hook| hook(session, reason))).unwrap_or_default()
     }
 }
 
@@ -129,11 +131,20 @@ impl fmt::Debug for Hooks {
     }
 }
 
-/// Runs user code; a panic becomes an error.
-pub(crate) fn guard<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
+/// Runs user code; a panic becomes an error. `hook` names the code in the log.
+pub(crate) fn guard<T>(hook: &'static str, run: impl FnOnce() -> T) -> Result<T, Panicked> {
     // Nothing of tok's is borrowed mutably by user code, so nothing of ours can be left half changed.
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
-        event!(ERROR, "a hook or handler panicked");
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        event!(ERROR, hook = %hook, panic = ?text_of(&*payload), "a hook or handler panicked");
         Panicked
     })
+}
+
+/// What a panic said, cut to a length that a log can bear.
+fn text_of(payload: &(dyn Any + Send)) -> &str {
+    const MAX_BYTES: usize = 256;
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)");
+    let end = (0..=MAX_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }

@@ -1,16 +1,10 @@
-use std::{convert::Infallible, sync::Arc, task::Waker};
+use std::{convert::Infallible, sync::Arc};
 
 use futures_channel::oneshot;
 
 use super::{
-    builder::Settings,
-    hooks::Hooks,
-    lane::LaneGuard,
-    packet::Budget,
-    recent::Recent,
-    registry::Registry,
-    room::{Room, Rooms},
-    timers::Timers,
+    builder::Settings, everyone::Everyone, hooks::Hooks, lane::LaneGuard, packet::Budget, recent::Recent,
+    registry::Registry, room::Rooms, timers::Timers, waiters::Waiters,
 };
 use crate::{
     Actor, MessageId,
@@ -35,22 +29,23 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) recent: Recent,
     pub(crate) rooms: Rooms,
-    /// The room that every session is in.
-    pub(crate) everyone: Room,
+    pub(crate) everyone: Everyone,
     pub(crate) timers: Timers,
     /// Seeds the maps, so that nobody outside can choose ids that collide.
     pub(crate) seed: u64,
     pub(crate) users_online: AtomicUsize,
-    /// Sessions that can be sent something.
-    pub(crate) sessions_live: AtomicUsize,
+    /// Sessions that can be sent something, and places that logins have reserved.
+    pub(crate) places_taken: AtomicUsize,
+    /// Of these, the places of logins that wait for the cluster.
+    pub(crate) places_reserved: AtomicUsize,
     /// Sessions whose tasks run.
     sessions: AtomicUsize,
     pub(crate) next_session: AtomicU64,
     draining: AtomicBool,
     /// Tasks with queue operations under way.
     lanes: AtomicUsize,
-    /// Whoever waits for sessions or lanes to end.
-    idle_waiters: Mutex<Vec<Waker>>,
+    /// Shutdowns that wait for sessions or lanes to end.
+    pub(crate) idle_waiters: Mutex<Waiters>,
     message_ids: (u64, AtomicU64),
     epochs: AtomicU64,
     /// When a full queue asked for a sweep last, in nanoseconds of the runtime's clock; 0 for never.
@@ -81,11 +76,12 @@ impl Inner {
             registry: Registry::new(seed),
             recent: Recent::new(seed),
             rooms: Rooms::new(seed),
-            everyone: Room::new("", seed),
+            everyone: Everyone::new(seed),
             timers: Timers::default(),
             seed,
             users_online: AtomicUsize::new(0),
-            sessions_live: AtomicUsize::new(0),
+            places_taken: AtomicUsize::new(0),
+            places_reserved: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             next_session: AtomicU64::new(1),
             draining: AtomicBool::new(false),
@@ -139,7 +135,7 @@ impl Inner {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// A login that does not see this is one that [`poll_idle`](Self::poll_idle) sees: hence the strict order of the flag
+    /// A login that does not see this is one that [`is_idle`](Self::is_idle) sees: hence the strict order of the flag
     /// and the count.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
@@ -155,21 +151,29 @@ impl Inner {
         self.wake_idle_waiters();
     }
 
+    /// Sessions that can be sent something.
+    pub(crate) fn sessions_live(&self) -> usize {
+        let reserved = self.places_reserved.load(Ordering::Acquire);
+        self.places_taken.load(Ordering::Acquire).saturating_sub(reserved)
+    }
+
     pub(crate) fn has_place(&self) -> bool {
         let max = self.settings.max_sessions;
-        max == 0 || self.sessions_live.load(Ordering::Acquire) < max
+        max == 0 || self.places_taken.load(Ordering::Acquire) < max
     }
 
     /// Counts a session that begins, unless the limit is reached.
     pub(crate) fn count_session(&self) -> bool {
         let max = if self.settings.max_sessions == 0 { usize::MAX } else { self.settings.max_sessions };
-        self.sessions_live
+        self.places_taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| (live < max).then_some(live + 1))
             .is_ok()
     }
 
-    pub(crate) fn uncount_session(&self) {
-        self.sessions_live.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn uncount_sessions(&self, sessions: usize) {
+        if sessions > 0 {
+            self.places_taken.fetch_sub(sessions, Ordering::AcqRel);
+        }
     }
 
     pub(crate) fn session_started(&self) {
@@ -181,17 +185,16 @@ impl Inner {
         self.wake_idle_waiters();
     }
 
-    /// Whether no session and no queue operation is left; if not, `waker` is woken when one ends.
-    pub(crate) fn poll_idle(&self, waker: &Waker) -> bool {
-        self.idle_waiters.lock().push(waker.clone());
+    /// Whether no session and no queue operation is left. A shutdown waits before it looks.
+    pub(crate) fn is_idle(&self) -> bool {
         self.sessions.load(Ordering::SeqCst) == 0 && self.lanes.load(Ordering::Acquire) == 0
     }
 
     fn wake_idle_waiters(&self) {
         // Only a shutdown waits here.
         if self.is_draining() {
-            let waiters = std::mem::take(&mut *self.idle_waiters.lock());
-            waiters.into_iter().for_each(Waker::wake);
+            let waiters = self.idle_waiters.lock().take();
+            waiters.wake();
         }
     }
 }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     CloseReason, Device, Epoch, Transport, Uid,
     relay::Claim,
+    sync::atomic::Ordering,
     trace::event,
     transport::{ConnectionId, Incoming, TransportError},
 };
@@ -62,7 +63,7 @@ pub(super) async fn login(
     device: Device,
     connection: Option<ConnectionId>,
 ) -> Result<Session, (Session, CloseReason)> {
-    let class = guard(|| hub.settings.sso.class(&device));
+    let class = guard("Sso::by_class", || hub.settings.sso.class(&device));
     let mut unusable = match &class {
         _ if device.uid().check().is_err() => Some(CloseReason::Unauthorized),
         Err(_) => Some(CloseReason::Panicked),
@@ -73,20 +74,25 @@ pub(super) async fn login(
     let mut claim = None;
     let mut claimed = None;
     if let (Some(relay), None) = (&hub.relay, unusable) {
-        let claiming = Claiming::begin(hub, device.uid());
-        let asked = Claim {
-            uid: device.uid().clone(),
-            class: class.as_deref().map(str::to_owned),
-            above: Epoch::default(),
-        };
-        match relay.claim(&asked).await {
-            Ok(epoch) => claimed = Some(epoch),
-            Err(error) => {
-                event!(WARN, error = %error, "a login could not be claimed in the cluster");
-                unusable = Some(CloseReason::Unavailable);
+        // The claim ends sessions on other nodes: this login has its place before that.
+        match Claiming::begin(hub, device.uid(), |other| other.is_displaced_by(&class, connection)) {
+            Err(reason) => unusable = Some(reason),
+            Ok(claiming) => {
+                let asked = Claim {
+                    uid: device.uid().clone(),
+                    class: class.as_deref().map(str::to_owned),
+                    above: Epoch::default(),
+                };
+                match relay.claim(&asked).await {
+                    Ok(epoch) => claimed = Some(epoch),
+                    Err(error) => {
+                        event!(WARN, error = %error, "a login could not be claimed in the cluster");
+                        unusable = Some(CloseReason::Unavailable);
+                    }
+                }
+                claim = Some(claiming);
             }
         }
-        claim = Some(claiming);
     }
 
     // Before the attach looks whether a shutdown has begun: from here on a shutdown waits for this session.
@@ -101,7 +107,8 @@ pub(super) async fn login(
         // On a single node the order of epochs is the order of these locks.
         let epoch = claimed.unwrap_or_else(|| hub.next_epoch());
         let core = Arc::new(Core::new(hub, Arc::clone(&user), device, class, connection, epoch));
-        let attached = unusable.map_or_else(|| state.attach(hub, &core, &mut fx), Err);
+        let reserved = claim.as_mut().and_then(|claim| claim.reserved.as_mut());
+        let attached = unusable.map_or_else(|| state.attach(hub, &core, reserved, &mut fx), Err);
         if let Err(reason) = attached {
             // Nothing of a refused login is handled, whatever came with it.
             core.slot.lock().end(reason, &mut fx);
@@ -139,17 +146,28 @@ pub(super) fn release(hub: &Arc<Inner>, uid: Uid, epoch: Epoch) {
 struct Claiming {
     hub: Arc<Inner>,
     user: Arc<User>,
+    reserved: Option<Reserved>,
 }
 
 impl Claiming {
-    fn begin(hub: &Arc<Inner>, uid: &Uid) -> Self {
+    fn begin(hub: &Arc<Inner>, uid: &Uid, displaces: impl Fn(&Core) -> bool) -> Result<Self, CloseReason> {
         loop {
             let user = hub.registry.find_or_add(hub, uid);
-            let begun = user.lock().map(|mut state| state.begin_claim()).is_some();
-            if begun {
-                return Self { hub: Arc::clone(hub), user };
+            let reserved = user.lock().map(|mut state| {
+                let reserved = state.reserve(hub, &displaces);
+                if reserved.is_ok() {
+                    state.begin_claim();
+                }
+                reserved
+            });
+            match reserved {
+                Some(Ok(reserved)) => return Ok(Self { hub: Arc::clone(hub), user, reserved }),
+                Some(Err(reason)) => {
+                    user.retire_if_idle(hub);
+                    return Err(reason);
+                }
+                None => hub.registry.remove(&user),
             }
-            hub.registry.remove(&user);
         }
     }
 }
@@ -160,5 +178,36 @@ impl Drop for Claiming {
             state.end_claim();
         }
         self.user.retire_if_idle(&self.hub);
+    }
+}
+
+/// A place among the hub's sessions that a login has before its session does. Dropped untaken, it is free again.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    hub: Arc<Inner>,
+    taken: bool,
+}
+
+impl Reserved {
+    /// `None` when the hub is full.
+    pub(super) fn new(hub: &Arc<Inner>) -> Option<Self> {
+        hub.count_session().then(|| {
+            hub.places_reserved.fetch_add(1, Ordering::AcqRel);
+            Self { hub: Arc::clone(hub), taken: false }
+        })
+    }
+
+    /// Gives the place to the session. Returns false if it was given before.
+    pub(super) fn take(&mut self) -> bool {
+        !std::mem::replace(&mut self.taken, true)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.hub.uncount_sessions(1);
+        }
+        self.hub.places_reserved.fetch_sub(1, Ordering::AcqRel);
     }
 }

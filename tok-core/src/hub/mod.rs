@@ -3,6 +3,7 @@
 mod builder;
 mod driver;
 mod effects;
+mod everyone;
 mod fence;
 mod here;
 mod hooks;
@@ -24,6 +25,7 @@ mod sso;
 mod sweep;
 mod timers;
 mod user;
+mod waiters;
 
 use std::{
     fmt,
@@ -91,7 +93,7 @@ impl Hub {
         if hub.is_draining() {
             return Err(Refusal::unavailable("the server is shutting down"));
         }
-        let class = hooks::guard(|| hub.settings.sso.class(device))
+        let class = hooks::guard("Sso::by_class", || hub.settings.sso.class(device))
             .map_err(|_| Refusal::new(500, "the server failed"))?;
         let place = match hub.registry.find(device.uid()).as_ref().and_then(|user| user.lock()) {
             Some(state) => state.has_place(hub, |other| class.is_some() && other.class() == &class),
@@ -155,6 +157,9 @@ impl Hub {
     /// Sends a message to every session of every user who is online; it is not kept. Returns how many sessions of
     /// this node take it.
     ///
+    /// All sessions of a node see the broadcasts that are sent on one node in the same order. Broadcasts of two nodes
+    /// can arrive in another order on each node.
+    ///
     /// # Errors
     /// [`SendError`] when the message is too big, the memory budget is used up, or the hub is shutting down.
     pub async fn broadcast(&self, message: impl Into<Message>) -> Result<usize, SendError> {
@@ -162,6 +167,9 @@ impl Hub {
     }
 
     /// Sends a message to every session in a room; it is not kept. Returns how many sessions of this node take it.
+    ///
+    /// All members on a node see the messages that are published to a room on one node in the same order. Messages of
+    /// two nodes can arrive in another order on each node.
     ///
     /// # Errors
     /// As [`broadcast`](Self::broadcast). A room that nobody is in is no error.
@@ -229,7 +237,7 @@ impl Hub {
     pub fn stats(&self) -> Stats {
         Stats {
             users_online: self.inner.users_online.load(Ordering::Acquire),
-            sessions: self.inner.sessions_live.load(Ordering::Acquire),
+            sessions: self.inner.sessions_live(),
             user_entries: self.inner.registry.len(),
             memory_bytes: self.inner.budget.used(),
         }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::{inner::Inner, user::User};
 use crate::{
     Uid,
-    collections::{HashMap, hash_map},
+    collections::{HashMap, hash_map, shrink_map},
     sync::Mutex,
 };
 
@@ -44,10 +44,7 @@ impl Registry {
         let mut shard = self.shard(user.uid()).lock();
         if shard.get(user.uid()).is_some_and(|here| Arc::ptr_eq(here, user)) {
             shard.remove(user.uid());
-        }
-        // Give memory back after a flood of users has gone.
-        if shard.capacity() > 1024 && shard.len() < shard.capacity() / 8 {
-            shard.shrink_to_fit();
+            shrink_map(&mut shard);
         }
     }
 

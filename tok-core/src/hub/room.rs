@@ -1,14 +1,14 @@
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use super::{
     effects::Effects,
     inner::Inner,
     packet::Packet,
-    session::{Core, SessionId},
+    session::{Core, Offered, SessionId},
 };
 use crate::{
     Uid,
-    collections::{HashMap, hash_map},
+    collections::{HashMap, hash_map, shrink_list, shrink_map},
     sync::Mutex,
 };
 
@@ -37,35 +37,53 @@ pub enum JoinError {
 #[derive(Debug)]
 pub(crate) struct Room {
     name: Box<str>,
-    members: Mutex<HashMap<SessionId, Arc<Core>>>,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug)]
+struct Members {
+    sessions: HashMap<SessionId, Arc<Core>>,
+    /// The last member has left, and with it the room leaves the table. Who finds it there looks again.
+    gone: bool,
 }
 
 impl Room {
-    pub(crate) fn new(name: &str, seed: u64) -> Self {
-        Self { name: name.into(), members: Mutex::new(hash_map(seed)) }
+    fn new(name: &str, seed: u64) -> Self {
+        Self { name: name.into(), members: Mutex::new(Members { sessions: hash_map(seed), gone: false }) }
     }
 
-    pub(crate) fn add(&self, core: &Arc<Core>) {
-        self.members.lock().insert(core.id, Arc::clone(core));
+    /// Returns false if the room is gone.
+    fn add(&self, core: &Arc<Core>) -> bool {
+        let mut members = self.members.lock();
+        if !members.gone {
+            members.sessions.insert(core.id, Arc::clone(core));
+        }
+        !members.gone
     }
 
-    pub(crate) fn remove(&self, core: &Core) {
-        self.members.lock().remove(&core.id);
+    /// Returns true if the room is gone.
+    fn remove(&self, core: &Core) -> bool {
+        let mut members = self.members.lock();
+        members.sessions.remove(&core.id);
+        shrink_map(&mut members.sessions);
+        members.gone |= members.sessions.is_empty();
+        members.gone
     }
 
     /// Offers a message to every member; returns how many take it.
     pub(crate) fn publish(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> usize {
-        let members = self.members.lock();
-        members.values().filter(|member| member.offer(hub, packet, None, fx)).count()
+        offer(self.members.lock().sessions.values(), hub, packet, fx)
     }
+}
 
-    pub(crate) fn members(&self) -> Vec<Arc<Core>> {
-        self.members.lock().values().cloned().collect()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.members.lock().len()
-    }
+/// Offers a message to sessions; returns how many take it.
+pub(super) fn offer<'a>(
+    sessions: impl Iterator<Item = &'a Arc<Core>>,
+    hub: &Inner,
+    packet: &Arc<Packet>,
+    fx: &mut Effects,
+) -> usize {
+    sessions.filter(|session| session.offer(hub, packet, None, fx) == Offered::Taken).count()
 }
 
 /// All rooms of a hub, by name. A room is here while it has members.
@@ -88,9 +106,8 @@ impl Rooms {
         if !(1..=Uid::MAX_BYTES).contains(&name.len()) {
             return Err(JoinError::InvalidName { bytes: name.len() });
         }
-        // The shard's lock is held until the membership is on both sides: a room with no member leaves the table
-        // under the same lock, so nobody can join one that is gone.
-        let mut shard = self.shard(name).lock();
+        // Held until the membership is on both sides. No shard is locked meanwhile: a long publish to one room must not
+        // hold up others.
         let mut rooms = core.rooms.lock();
         if !core.slot.lock().is_live() {
             return Err(JoinError::Ended);
@@ -100,31 +117,53 @@ impl Rooms {
             if rooms.len() >= limit {
                 return Err(JoinError::TooMany { limit });
             }
-            let room = shard.entry(name.into()).or_insert_with(|| Arc::new(Room::new(name, self.seed)));
-            room.add(core);
-            rooms.push(Arc::clone(room));
+            rooms.push(self.enter(core, name));
         }
         Ok(rooms.len())
     }
 
+    /// Makes a session a member of the room of this name, which there is from here on if there was none.
+    fn enter(&self, core: &Arc<Core>, name: &str) -> Arc<Room> {
+        loop {
+            let room = {
+                let mut shard = self.shard(name).lock();
+                Arc::clone(shard.entry(name.into()).or_insert_with(|| Arc::new(Room::new(name, self.seed))))
+            };
+            if room.add(core) {
+                return room;
+            }
+            self.drop_room(&room);
+        }
+    }
+
     pub(crate) fn leave(&self, core: &Core, name: &str) -> usize {
-        let mut shard = self.shard(name).lock();
         let mut rooms = core.rooms.lock();
         if let Some(index) = rooms.iter().position(|room| &*room.name == name) {
-            let room = rooms.swap_remove(index);
-            room.remove(core);
-            if room.len() == 0 {
-                shard.remove(name);
-            }
+            self.exit(core, &rooms.swap_remove(index));
+            shrink_list(&mut rooms);
         }
         rooms.len()
     }
 
     /// Takes a session that has ended out of its rooms.
     pub(crate) fn leave_all(&self, core: &Core) {
-        loop {
-            let Some(name) = core.rooms.lock().last().map(|room| room.name.clone()) else { return };
-            self.leave(core, &name);
+        let rooms = mem::take(&mut *core.rooms.lock());
+        rooms.iter().for_each(|room| self.exit(core, room));
+    }
+
+    fn exit(&self, core: &Core, room: &Arc<Room>) {
+        if room.remove(core) {
+            self.drop_room(room);
+        }
+    }
+
+    /// Takes a room that is gone out of the table. Whoever finds one does that, in place of waiting for the thread that
+    /// removed its last member, which may have been set aside.
+    fn drop_room(&self, room: &Arc<Room>) {
+        let mut shard = self.shard(&room.name).lock();
+        if shard.get(&room.name).is_some_and(|here| Arc::ptr_eq(here, room)) {
+            shard.remove(&room.name);
+            shrink_map(&mut shard);
         }
     }
 

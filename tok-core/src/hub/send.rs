@@ -1,6 +1,7 @@
 use std::{
     fmt,
     future::{IntoFuture, poll_fn},
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -154,36 +155,40 @@ impl IntoFuture for Send {
     type IntoFuture = SendFuture;
 
     fn into_future(self) -> Self::IntoFuture {
-        SendFuture(Progress::First(Some(self)))
+        SendFuture(Progress::First(self))
     }
 }
 
 /// The future of a [`Send`]. What waits for nobody is done in its first poll and takes no memory.
+///
+/// # Panics
+/// If it is polled again after it was ready, as the futures of `async` blocks do.
 #[must_use = "nothing is sent until this is awaited"]
 pub struct SendFuture(Progress);
 
 enum Progress {
-    First(Option<Send>),
+    First(Send),
     Waiting(BoxFuture<'static, Result<Receipt, SendError>>),
+    Done,
 }
 
 impl Future for SendFuture {
     type Output = Result<Receipt, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Progress::First(send) = &mut self.0
-            && let Some(send) = send.take()
-        {
-            match send.run_at_once() {
+        let mut future = match mem::replace(&mut self.0, Progress::Done) {
+            Progress::First(send) => match send.run_at_once() {
                 Ok(result) => return Poll::Ready(result),
-                Err(send) => self.0 = Progress::Waiting(Box::pin(send.run())),
-            }
+                Err(send) => Box::pin(send.run()),
+            },
+            Progress::Waiting(future) => future,
+            Progress::Done => panic!("`SendFuture` polled after completion"),
+        };
+        let result = future.as_mut().poll(cx);
+        if result.is_pending() {
+            self.0 = Progress::Waiting(future);
         }
-        match &mut self.0 {
-            Progress::Waiting(future) => future.as_mut().poll(cx),
-            // Polled again after it was ready.
-            Progress::First(_) => Poll::Pending,
-        }
+        result
     }
 }
 

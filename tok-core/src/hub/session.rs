@@ -1,4 +1,9 @@
-use std::{fmt, future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use super::{
     Hub,
@@ -11,6 +16,7 @@ use super::{
     slot::{Push, Slot},
     sso::Class,
     user::User,
+    waiters::Waiter,
 };
 use crate::{
     CloseReason, Confirm, Device, Message, MessageId, SendError,
@@ -40,7 +46,8 @@ impl SessionId {
 }
 
 /// One live connection of a device: what handlers and hooks are given. Cloning is a reference count; a clone may be
-/// kept and used from anywhere, and does nothing once the session has ended.
+/// kept and used from anywhere. Once the session has ended, [`send`](Self::send) and [`join`](Self::join) are errors and
+/// the rest does nothing.
 #[derive(Clone)]
 pub struct Session {
     pub(crate) core: Arc<Core>,
@@ -79,31 +86,28 @@ impl Session {
     /// What is sent with this method arrives in the order of the calls. It has no place in the user's log: it overtakes
     /// messages of [`Hub::send`](crate::Hub::send) that still wait in the log for this session.
     ///
+    /// `Ok` says that the session was there. The message is lost if the session ends before it is written, and the
+    /// overflow policies that drop messages report them to the [`undelivered`](crate::HubBuilder::undelivered) hook.
+    ///
     /// # Errors
-    /// [`SendError::TooBig`], [`SendError::Overloaded`]. Sending to a session that has ended is no error, and does
-    /// nothing.
+    /// [`SendError::Ended`] if the session has ended, also by this message: with
+    /// [`Overflow::Disconnect`](crate::Overflow::Disconnect) one that is over the backlog ends it.
+    /// [`SendError::TooBig`], [`SendError::Overloaded`].
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let packet = self.hub.packet(message.into(), None)?;
         let mut fx = Effects::default();
-        self.core.offer(&self.hub, &packet, None, &mut fx);
+        let offered = self.core.offer(&self.hub, &packet, None, &mut fx);
         fx.run(&self.hub);
-        Ok(())
+        if offered == Offered::Gone { Err(SendError::Ended) } else { Ok(()) }
     }
 
     /// Waits until less than half of [`max_backlog`](crate::HubBuilder::max_backlog) waits for this connection, or it
     /// has ended. A handler that waits here before it sends makes its client's own socket the brake.
     ///
-    /// One task may wait at a time. Dropping the future is safe.
+    /// Any number of tasks may wait, on any clones; all are woken when there is room, and each looks again. Dropping the
+    /// future is safe.
     pub async fn writable(&self) {
-        poll_fn(|cx| {
-            let mut slot = self.core.slot.lock();
-            if slot.poll_writable(self.hub.settings.backlog, cx.waker()) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        Writable { session: self, waiter: Waiter::default() }.await;
     }
 
     /// Joins a room, which exists from the first join on. Returns how many rooms the session is in.
@@ -144,6 +148,37 @@ impl Session {
     }
 }
 
+/// Waits for room. Dropped, it leaves nothing with the session.
+struct Writable<'a> {
+    session: &'a Session,
+    waiter: Waiter,
+}
+
+impl Future for Writable<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Session { core, hub } = self.session;
+        let mut slot = core.slot.lock();
+        if slot.is_writable(hub.settings.backlog) {
+            return Poll::Ready(());
+        }
+        let replaced = slot.writable.add(&mut self.waiter, cx.waker());
+        drop(slot);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for Writable<'_> {
+    fn drop(&mut self) {
+        if self.waiter.has_waited() {
+            let waker = self.session.core.slot.lock().writable.remove(&mut self.waiter);
+            drop(waker);
+        }
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.core.id).field("device", &self.core.device).finish()
@@ -164,6 +199,17 @@ pub(crate) struct Core {
     confirm: Confirm,
     /// The shutdown's deadline has passed: the task is to stop where it is.
     pub(crate) aborted: AtomicBool,
+}
+
+/// What became of a message that was offered to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It waits to be written.
+    Taken,
+    /// The session has no room for it.
+    Refused,
+    /// The session has ended, maybe by this message.
+    Gone,
 }
 
 impl Core {
@@ -192,7 +238,13 @@ impl Core {
 
     /// Whether a login of this session ends `other`.
     pub(crate) fn displaces(&self, other: &Self) -> bool {
-        self.shares_connection(other) || (self.class.is_some() && self.class == other.class)
+        other.is_displaced_by(&self.class, self.connection)
+    }
+
+    /// Whether a login of this class over this connection ends the session.
+    pub(crate) fn is_displaced_by(&self, class: &Class, connection: Option<ConnectionId>) -> bool {
+        let shares_connection = connection.is_some() && connection == self.connection;
+        shares_connection || (class.is_some() && *class == self.class)
     }
 
     pub(crate) fn shares_connection(&self, other: &Self) -> bool {
@@ -211,31 +263,37 @@ impl Core {
         self.confirm == Confirm::Acknowledged
     }
 
-    /// Offers a message that is not kept; says whether it waits to be written now.
+    /// Offers a message that is not kept.
     pub(crate) fn offer(
         self: &Arc<Self>,
         hub: &Inner,
         packet: &Arc<Packet>,
         after: Option<After>,
         fx: &mut Effects,
-    ) -> bool {
+    ) -> Offered {
         let mut slot = self.slot.lock();
         match slot.push_unkept(packet, after, hub.settings.backlog) {
             Push::Taken(dropped) => {
                 slot.announce(self, fx);
+                if !dropped.is_empty() {
+                    fx.wake_all(slot.take_writable(hub.settings.backlog));
+                }
                 for packet in dropped {
                     fx.report(self.user.uid(), packet, Undelivered::Dropped);
                 }
-                return true;
+                Offered::Taken
             }
             Push::Ended => {
                 fx.wake(slot.unpark());
                 fx.ended(&self.user);
+                Offered::Gone
             }
-            Push::Refused => fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped),
-            Push::Gone => {}
+            Push::Refused => {
+                fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped);
+                Offered::Refused
+            }
+            Push::Gone => Offered::Gone,
         }
-        false
     }
 
     pub(crate) fn wake_to_write(&self) {

@@ -11,6 +11,7 @@ use super::{
     effects::Effects,
     log::{After, Cursor},
     packet::Packet,
+    waiters::{Waiters, Wakers},
 };
 use crate::{CloseReason, MessageId, rt::Instant};
 
@@ -51,8 +52,8 @@ pub(crate) struct Slot {
     parked: bool,
     /// The task ran when it was to look at the time, or was cut off: it looks again before it waits.
     roused: bool,
-    /// A handler that waits for room.
-    writable: Option<Waker>,
+    /// Tasks that wait for room.
+    pub(crate) writable: Waiters,
     /// How senders write to the connection themselves, and whether they may: the task waits, and nothing is unwritten.
     direct: Option<Direct>,
     at_rest: bool,
@@ -149,13 +150,18 @@ impl Slot {
         self.behind = false;
         self.hungry = false;
         self.wants_page = false;
-        fx.wake(self.writable.take());
+        fx.wake_all(self.writable.take());
         fx.wake(self.unpark());
     }
 
     /// Whether messages that were read may still be handled.
     pub(crate) fn may_handle(&self) -> bool {
         self.live || !self.fenced
+    }
+
+    /// Whether the hub counts the session. It changes only under the user's lock.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted
     }
 
     /// Whether this is the call that takes the session out of the hub's count.
@@ -305,20 +311,19 @@ impl Slot {
     }
 
     /// What the transport has yet to write changed. Returns who waits for room, if there is room now.
-    pub(crate) fn set_unsent(&mut self, unsent: usize, backlog: Backlog) -> Option<Waker> {
+    pub(crate) fn set_unsent(&mut self, unsent: usize, backlog: Backlog) -> Wakers {
         self.unsent = unsent;
         self.take_writable(backlog)
     }
 
-    /// Whether less than half of the bound waits, or the session has ended; if not, `waker` is woken then.
-    pub(crate) fn poll_writable(&mut self, backlog: Backlog, waker: &Waker) -> bool {
-        let writable = !self.live || self.unkept_bytes + self.unsent <= backlog.max_bytes / 2;
-        self.writable = (!writable).then(|| waker.clone());
-        writable
+    /// Returns true if less than half of the bound waits, or the session has ended.
+    pub(crate) fn is_writable(&self, backlog: Backlog) -> bool {
+        !self.live || self.unkept_bytes + self.unsent <= backlog.max_bytes / 2
     }
 
-    pub(crate) fn take_writable(&mut self, backlog: Backlog) -> Option<Waker> {
-        if self.unkept_bytes + self.unsent <= backlog.max_bytes / 2 { self.writable.take() } else { None }
+    /// Returns who waits for room, if there is room now.
+    pub(crate) fn take_writable(&mut self, backlog: Backlog) -> Wakers {
+        if self.is_writable(backlog) { self.writable.take() } else { Wakers::default() }
     }
 
     /// The application acknowledges a message; returns what of the log that confirms.

@@ -14,7 +14,7 @@ use super::{
     lane,
     log::{After, Cursor, Log, LogEntry},
     packet::Packet,
-    session::Core,
+    session::{Core, Offered},
 };
 use crate::{
     CloseReason, MessageId, SendError, Uid,
@@ -175,7 +175,9 @@ impl State {
 
     /// The session is given nothing from here on. Its task may still be finishing a handler.
     pub(crate) fn detach(&mut self, hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
-        end(hub, core, reason, fx);
+        if end(hub, core, reason, fx) {
+            hub.uncount_sessions(1);
+        }
         self.sessions_ended(hub, fx);
     }
 
@@ -261,10 +263,11 @@ impl State {
     ) -> Option<usize> {
         let mut taken = None;
         for session in &self.sessions {
-            let takes = session.offer(hub, packet, Some(after), fx);
-            // One that this message ended as slow is not there any more.
-            if takes || session.slot.lock().is_live() {
-                *taken.get_or_insert(0) += usize::from(takes);
+            match session.offer(hub, packet, Some(after), fx) {
+                Offered::Taken => *taken.get_or_insert(0) += 1,
+                Offered::Refused => _ = taken.get_or_insert(0),
+                // Nor is one there that this message ended as slow.
+                Offered::Gone => {}
             }
         }
         taken
@@ -451,13 +454,13 @@ impl State {
     }
 }
 
-fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) {
+/// Returns true if the session had a place among the hub's, which is the caller's now.
+fn end(hub: &Inner, core: &Core, reason: CloseReason, fx: &mut Effects) -> bool {
     let mut slot = core.slot.lock();
     slot.end(reason, fx);
-    if slot.uncount() {
-        hub.uncount_session();
-        if hub.relay.is_some() {
-            fx.release(core.user.uid(), core.epoch);
-        }
+    let had_place = slot.uncount();
+    if had_place && hub.relay.is_some() {
+        fx.release(core.user.uid(), core.epoch);
     }
+    had_place
 }

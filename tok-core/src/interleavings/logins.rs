@@ -1,10 +1,17 @@
 //! Logins among themselves, and against senders and late answers.
 
+use std::sync::Arc;
+
 use futures_util::future::{Either, select};
 use shuttle::future::spawn;
 
-use super::support::{ALICE, connect, end, explore, hub, keep, numbers, post, read};
-use crate::{CloseReason, Device, testkit::memory_pair};
+use super::support::{
+    ALICE, Echo, builder, connect, connect_as, end, explore, hub, keep, numbers, post, read,
+};
+use crate::{
+    CloseReason, Device,
+    testkit::{memory_pair, queue::ReferenceQueue},
+};
 
 #[test]
 fn of_two_logins_at_once_one_stays_and_gets_everything() {
@@ -32,6 +39,29 @@ fn of_two_logins_at_once_one_stays_and_gets_everything() {
         let [winner, loser] = [&read[stayed], &read[1 - stayed]];
         assert!(*winner == numbers(1..=2) || *winner == ["2"] && *loser == ["1"], "{winner:?} {loser:?}");
         assert!(loser.is_empty() || *loser == ["1"], "{loser:?}");
+    });
+}
+
+#[test]
+fn takeover_at_max_sessions_keeps_the_place_against_another_login() {
+    explore(|| async {
+        let queue = Arc::new(ReferenceQueue::new());
+        let hub = builder(Echo).queue(Arc::clone(&queue)).max_sessions(1).build().unwrap();
+        let (old, _) = connect(&hub);
+        keep(&hub, "hello").await;
+        let (new, _) = connect(&hub);
+        let (bob, _) = connect_as(&hub, "bob");
+        assert_eq!(old.await.unwrap(), CloseReason::Sso);
+        let new = match select(new, bob).await {
+            Either::Left((reason, _)) => panic!("the takeover was refused: {}", reason.unwrap()),
+            Either::Right((reason, new)) => {
+                assert_eq!(reason.unwrap(), CloseReason::Full);
+                new
+            }
+        };
+        assert_eq!(hub.stats().sessions, 1);
+        end(&hub, &queue, 0).await;
+        assert_eq!(new.await.unwrap(), CloseReason::Draining);
     });
 }
 

@@ -99,19 +99,23 @@ pub(super) fn builder(actor: impl Actor) -> HubBuilder {
 }
 
 /// Answers each message on its own connection.
-struct Echo;
+pub(super) struct Echo;
 
 #[async_trait]
 impl Actor for Echo {
     async fn on_receive(&self, session: &Session, message: Message) {
-        session.send(message).unwrap();
+        let _ = session.send(message);
     }
 }
 
 /// A connection that logs in in a task of its own, and what its client reads to the end, in another.
 pub(super) fn connect(hub: &Hub) -> (JoinHandle<CloseReason>, JoinHandle<Vec<String>>) {
+    connect_as(hub, ALICE)
+}
+
+pub(super) fn connect_as(hub: &Hub, uid: &str) -> (JoinHandle<CloseReason>, JoinHandle<Vec<String>>) {
     let (transport, peer) = memory_pair(1 << 16, true);
-    (spawn(hub.serve(Device::new(ALICE), transport)), spawn(read(peer, None)))
+    (spawn(hub.serve(Device::new(uid), transport)), spawn(read(peer, None)))
 }
 
 /// Reads up to and including `last`, or to the end, and closes; its stack answers what it is asked.

@@ -1,6 +1,6 @@
 //! Senders that write to a connection at rest themselves, against its own task.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use shuttle::future::spawn;
@@ -82,6 +82,51 @@ fn a_handler_that_waits_for_room_goes_on_when_there_is_some() {
     });
 }
 
+#[test]
+fn tasks_that_wait_for_room_on_clones_all_go_on() {
+    explore(|| async {
+        let queue = Arc::new(ReferenceQueue::new());
+        let opened = Arc::new(OnceLock::<Session>::new());
+        // Half of it is room for two messages, the rest for those of tasks that found room at the same time.
+        let hub = builder(Waiting).queue(Arc::clone(&queue)).max_backlog(600).open({
+            let opened = Arc::clone(&opened);
+            move |session| drop(opened.set(session.clone()))
+        });
+        let hub = hub.build().unwrap();
+        // A message at a time.
+        let (transport, mut peer) = memory_pair(1, true);
+        let serving = spawn(hub.serve(Device::new(ALICE), transport));
+        let client = spawn(async move {
+            let mut read = Vec::new();
+            // One is the message that says that the session is there.
+            for _ in 0..7 {
+                let Read::Message(message) = peer.recv().await else { panic!("closed: {read:?}") };
+                read.push(message.as_text().unwrap().to_owned());
+            }
+            peer.close();
+            read
+        });
+        keep(&hub, "hello").await;
+        let session = opened.get().unwrap().clone();
+        let senders = ["a", "b"].map(|sender| {
+            let session = session.clone();
+            spawn(async move {
+                for number in 1..=3 {
+                    session.writable().await;
+                    session.send(format!("{sender} {number}")).unwrap();
+                }
+            })
+        });
+        for sender in senders {
+            sender.await.unwrap();
+        }
+        client.await.unwrap();
+        assert_eq!(serving.await.unwrap(), CloseReason::PeerClosed);
+        drop(session);
+        end(&hub, &queue, 0).await;
+    });
+}
+
 /// Sends as much as the connection takes.
 struct Waiting;
 
@@ -90,7 +135,7 @@ impl Actor for Waiting {
     async fn on_receive(&self, session: &Session, _: Message) {
         for number in numbers(1..=6) {
             session.writable().await;
-            session.send(number).unwrap();
+            let _ = session.send(number);
         }
     }
 }

@@ -21,7 +21,7 @@ impl<T: Transport> Driver<'_, T> {
         let mut progress = false;
         loop {
             if let Some(handler) = &mut self.handler {
-                match guard(|| handler.as_mut().poll(cx)) {
+                match guard("on_receive", || handler.as_mut().poll(cx)) {
                     Ok(Poll::Ready(())) => self.handler = None,
                     Ok(Poll::Pending) => {
                         *waits = true;
@@ -41,14 +41,18 @@ impl<T: Transport> Driver<'_, T> {
             progress = true;
             let (hub, session) = (self.hub(), self.session);
             hub.budget.sub(cost);
-            match guard(|| match hub.hooks.before_receive(session, message) {
-                Received::Pass(message) => Some(hub.actor.on_receive(session, message)),
-                Received::Drop => None,
-                Received::Close(reason) => {
-                    session.close(reason);
-                    None
+            let handler = match hub.hooks.before_receive(session, message) {
+                Ok(Received::Pass(message)) => {
+                    guard("on_receive", || hub.actor.on_receive(session, message)).map(Some)
                 }
-            }) {
+                Ok(Received::Drop) => Ok(None),
+                Ok(Received::Close(reason)) => {
+                    session.close(reason);
+                    Ok(None)
+                }
+                Err(panicked) => Err(panicked),
+            };
+            match handler {
                 Ok(handler) => self.handler = handler,
                 Err(_) => return self.panicked(),
             }

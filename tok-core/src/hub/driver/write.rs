@@ -97,9 +97,7 @@ impl<T: Transport> Driver<'_, T> {
         }
         let backlog = self.hub().settings.backlog;
         let writable = self.core().slot.lock().set_unsent(unsent.min(self.unkept), backlog);
-        if let Some(waker) = writable {
-            waker.wake();
-        }
+        writable.wake();
     }
 
     /// Hands some of what waits to the transport, as far as it is not behind with writing.
@@ -117,9 +115,7 @@ impl<T: Transport> Driver<'_, T> {
             let items = slot.take(self.max_unsent().saturating_sub(unsent), &mut batch);
             (torn, items, slot.take_ending(), slot.is_hungry(backlog), slot.take_writable(backlog))
         };
-        if let Some(waker) = writable {
-            waker.wake();
-        }
+        writable.wake();
         let rest = torn.is_some();
         if let (Some(rest), Some(transport)) = (torn, &mut self.transport) {
             self.unkept += rest.len();

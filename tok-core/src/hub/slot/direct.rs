@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Backlog, Item, Slot};
 use crate::{
-    hub::{effects::Effects, session::Core},
+    hub::{effects::Effects, session::Core, waiters::Wakers},
     transport::{Framing, WriteNow},
 };
 
@@ -38,12 +38,12 @@ impl Slot {
 
     /// Writes what waits, if the task still does. Returns those to wake: the task if something is left for it, and who
     /// waits for room.
-    pub(crate) fn write_out(&mut self, backlog: Backlog) -> [Option<Waker>; 2] {
+    pub(crate) fn write_out(&mut self, backlog: Backlog) -> (Option<Waker>, Wakers) {
         if !self.parked {
-            return [None, None];
+            return (None, Wakers::default());
         }
         let task = if self.at_rest && self.write_all() { None } else { self.unpark() };
-        [task, self.take_writable(backlog)]
+        (task, self.take_writable(backlog))
     }
 
     /// The rest of a frame that comes before anything else.

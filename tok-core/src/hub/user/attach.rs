@@ -5,24 +5,54 @@ use std::sync::Arc;
 use super::{State, end};
 use crate::{
     CloseReason, Epoch,
-    hub::{effects::Effects, inner::Inner, session::Core},
+    hub::{effects::Effects, inner::Inner, login::Reserved, session::Core},
 };
 
 impl State {
     /// Whether one more session is within the user's limit, and, where it displaces none, the hub's.
     pub(crate) fn has_place(&self, hub: &Inner, displaces: impl Fn(&Core) -> bool) -> bool {
-        let live = self.sessions.iter().filter(|other| other.slot.lock().is_live());
-        let (displaced, others): (Vec<_>, Vec<_>) = live.partition(|other| displaces(other));
+        self.is_within_limit(hub, &displaces) && (self.inherits(&displaces) || hub.has_place())
+    }
+
+    /// Returns true if the user may have one session more beside those that it does not displace.
+    fn is_within_limit(&self, hub: &Inner, displaces: impl Fn(&Core) -> bool) -> bool {
         let max = hub.settings.max_sessions_per_user;
-        (max == 0 || others.len() < max) && (!displaced.is_empty() || hub.has_place())
+        let stays = |other: &&Arc<Core>| !displaces(other) && other.slot.lock().is_live();
+        max == 0 || self.sessions.iter().filter(stays).count() < max
+    }
+
+    /// Returns true if a session that is displaced has a place to pass on.
+    fn inherits(&self, displaces: impl Fn(&Core) -> bool) -> bool {
+        self.sessions.iter().any(|other| displaces(other) && other.slot.lock().is_counted())
+    }
+
+    /// Takes a place for a login that asks the cluster for its epoch. `None` if the login displaces a session here, whose
+    /// place it gets.
+    pub(crate) fn reserve(
+        &self,
+        hub: &Arc<Inner>,
+        displaces: impl Fn(&Core) -> bool,
+    ) -> Result<Option<Reserved>, CloseReason> {
+        if hub.is_draining() {
+            return Err(CloseReason::Draining);
+        }
+        if !self.is_within_limit(hub, &displaces) {
+            return Err(CloseReason::Full);
+        }
+        if self.inherits(displaces) {
+            return Ok(None);
+        }
+        Reserved::new(hub).map(Some).ok_or(CloseReason::Full)
     }
 
     /// The takeover, the fence and the attach are one step: from here on the sessions that `core` displaces are
-    /// given nothing and their answers count for nothing.
+    /// given nothing and their answers count for nothing. A displaced session's place among the hub's passes to `core`
+    /// in the same step, so that no other login can take it in between.
     pub(crate) fn attach(
         &mut self,
         hub: &Inner,
         core: &Arc<Core>,
+        reserved: Option<&mut Reserved>,
         fx: &mut Effects,
     ) -> Result<(), CloseReason> {
         if hub.is_draining() {
@@ -31,19 +61,23 @@ impl State {
         if self.is_fenced(core) {
             return Err(CloseReason::Sso);
         }
-        if !self.has_place(hub, |other| core.displaces(other)) {
+        if !self.is_within_limit(hub, |other| core.displaces(other)) {
             return Err(CloseReason::Full);
         }
+        let inherits = self.inherits(|other| core.displaces(other));
+        // Before anybody is ended: a login that is refused leaves the user's sessions alone.
+        if !inherits && !reserved.map_or_else(|| hub.count_session(), Reserved::take) {
+            return Err(CloseReason::Full);
+        }
+        let mut places = 0;
         for other in &self.sessions {
             if core.displaces(other) {
                 let reason =
                     if core.shares_connection(other) { CloseReason::Replaced } else { CloseReason::Sso };
-                end(hub, other, reason, fx);
+                places += usize::from(end(hub, other, reason, fx));
             }
         }
-        if !hub.count_session() {
-            return Err(CloseReason::Full);
-        }
+        hub.uncount_sessions(places - usize::from(inherits));
         core.slot.lock().open(self.log.confirmed(), core.acknowledges());
         self.epoch = self.epoch.max(core.epoch);
         self.fence_due = hub.relay.is_some();

@@ -136,7 +136,7 @@ fn queue() -> Box<dyn FnMut()> {
         id: MessageId::from_u128(1),
         kind: MessageKind::Text,
         data: Bytes::from_static(&[b'x'; 100]),
-        expires_at: None,
+        ttl: None,
     };
     Box::new(move || {
         let stored = block_on(queue.enqueue(&uid, std::slice::from_ref(&entry), Admit::WithinLimits));

@@ -27,8 +27,8 @@ pub(crate) fn entry(id: u64) -> Entry {
         id: MessageId::from_u128(u128::from(id) + 1),
         kind: MessageKind::Binary,
         data: Bytes::from(vec![b'x'; MESSAGE_BYTES]),
-        // A week from some day, as chat messages have it.
-        expires_at: Some(1_800_000_000_000 + id),
+        // A week, as chat messages have it.
+        ttl: Some(Duration::from_secs(7 * 24 * 60 * 60)),
     }
 }
 

@@ -116,7 +116,7 @@ async fn nodes_that_sweep_at_once_return_each_entry_once() {
         nodes.push(RedisQueue::builder(SERVER.url()).prefix(&name).connect().await.unwrap());
     }
     for user in 0..50_u128 {
-        let ttl = |i: u128| Some(if i % 2 == 0 { Duration::ZERO } else { HOUR });
+        let ttl = |i: u128| Some(if i.is_multiple_of(2) { Duration::ZERO } else { HOUR });
         let batch: Vec<_> = (0..8).map(|i| Entry { ttl: ttl(i), ..entry(user * 100 + i) }).collect();
         nodes[0].enqueue(&Uid::from(user), &batch, Admit::WithinLimits).await.unwrap();
     }

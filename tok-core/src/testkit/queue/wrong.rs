@@ -1,6 +1,7 @@
 //! Queues that are wrong on purpose, each in one way, to show that the suite catches it.
 
 mod fault;
+mod limits;
 mod time;
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
@@ -55,17 +56,6 @@ impl WrongQueue {
         Self { fault, inner, state }
     }
 
-    /// A message that is refused for its size.
-    fn too_big(&self, batch: &[Entry]) -> Option<QueueError> {
-        let bytes = batch.iter().map(|entry| entry.data.len()).max()?;
-        let limit = self.caps().max_message?;
-        match self.fault {
-            Fault::CallsTheTooBigFull if bytes > limit => Some(QueueError::Full),
-            Fault::RefusesTheLargest if bytes >= limit => Some(QueueError::TooBig { bytes, limit }),
-            _ => None,
-        }
-    }
-
     /// The id under which the inner queue has the user.
     fn uid(&self, uid: &Uid) -> Uid {
         match self.fault {
@@ -99,30 +89,6 @@ impl WrongQueue {
             _ => {}
         }
         batch
-    }
-
-    /// Whether a wrong count of what is there refuses a batch (`Some(true)`), admits it, or is not its fault.
-    fn is_full(&self, uid: &Uid, batch: &[Entry]) -> Option<bool> {
-        let caps = self.caps();
-        let state = self.state.lock();
-        let users = self.inner.users.lock();
-        let empty = User::default();
-        let user = users.get(uid).unwrap_or(&empty);
-        let (mut messages, mut bytes) = (user.entries.len() as u64, user.bytes());
-        let mut added = cost(batch.iter());
-        match self.fault {
-            Fault::CountsMessagesFromZero => messages = messages.saturating_sub(1),
-            Fault::CountsBytesWithoutOverhead => {
-                bytes -= user.entries.len() as u64 * Entry::OVERHEAD as u64;
-                added -= batch.len() as u64 * Entry::OVERHEAD as u64;
-            }
-            Fault::KeepsRoomOfTheAcked => messages += state.acked.len() as u64,
-            Fault::KeepsRoomOfTheSwept => messages += state.swept,
-            Fault::SharesTheLimits => messages = users.values().map(|user| user.entries.len() as u64).sum(),
-            Fault::RefusesTheAccepted | Fault::StoresWhatFits => {}
-            _ => return None,
-        }
-        Some(messages + batch.len() as u64 > caps.max_messages || bytes + added > caps.max_bytes)
     }
 }
 
@@ -371,8 +337,11 @@ impl Queue for WrongQueue {
     }
 
     fn caps(&self) -> Caps {
-        use Fault::{CallsTheTooBigFull, RefusesTheLargest, TakesTheTooBig};
-        let names_one = matches!(self.fault, TakesTheTooBig | CallsTheTooBigFull | RefusesTheLargest);
+        use Fault::{CallsTheTooBigFull, RefusesLargeBatches, RefusesTheLargest, TakesTheTooBig};
+        let names_one = matches!(
+            self.fault,
+            TakesTheTooBig | CallsTheTooBigFull | RefusesTheLargest | RefusesLargeBatches
+        );
         Caps { max_message: names_one.then_some(65_537), ..self.inner.caps() }
     }
 

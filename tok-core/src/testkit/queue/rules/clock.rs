@@ -61,7 +61,7 @@ pub async fn entries_expire_by_the_clock_that_was_provided(queue: &dyn Queue) {
     }
     time.advance(RESOLUTION + Duration::from_millis(1));
     let found = log.entries().await;
-    assert!(found.iter().all(|entry| entry.is_expired()), "its time is over: {found:?}");
+    assert!(found.iter().all(Entry::is_expired), "its time is over: {found:?}");
     let swept = sweep_all(queue, 100).await;
     assert_eq!(swept, [(Uid::from("alice"), Entry { ttl: Some(Duration::ZERO), ..stored })]);
 }

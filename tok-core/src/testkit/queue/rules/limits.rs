@@ -163,7 +163,7 @@ pub async fn limits_are_per_user(queue: &dyn Queue) {
 
 /// A message over [`Caps::max_message`](crate::queue::Caps::max_message) is refused by name, also if it was accepted
 /// before, with its size and the largest that there can be; nothing of its batch is stored. One of exactly that size is
-/// stored. (A queue that names none, or one over 1 GiB, has nothing to show.)
+/// stored, and so is a batch that costs no more than that together. (A queue that names none, or one over 1 GiB, has nothing to show.)
 pub async fn a_message_over_the_largest_is_too_big(queue: &dyn Queue) {
     /// What the rule stores at most, and what it makes at most.
     const MOST: usize = 32 << 20;
@@ -185,5 +185,10 @@ pub async fn a_message_over_the_largest_is_too_big(queue: &dyn Queue) {
     if largest <= MOST {
         log.force(&[of(largest)]).await;
         assert_stored(&log.entries().await, &[of(largest)]);
+        let other = Log::of(queue, "bob");
+        let count = 32.min(largest / (2 * Entry::OVERHEAD));
+        let batch: Vec<_> = (0..count).map(|i| costing(i as u32, largest / count)).collect();
+        other.force(&batch).await;
+        assert_stored(&other.entries().await, &batch);
     }
 }

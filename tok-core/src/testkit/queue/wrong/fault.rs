@@ -71,6 +71,8 @@ faults! {
     TakesTheTooBig => a_message_over_the_largest_is_too_big,
     /// A message that is too big is refused as one that does not fit now.
     CallsTheTooBigFull => a_message_over_the_largest_is_too_big,
+    /// A batch that is within the largest size of a message is refused.
+    RefusesLargeBatches => a_message_over_the_largest_is_too_big,
     /// A message of exactly the largest size is refused.
     RefusesTheLargest => a_message_over_the_largest_is_too_big,
     /// To look is to take.

@@ -173,3 +173,22 @@ async fn writable_ends_when_the_session_does() {
     assert_eq!(client.session.await.unwrap(), CloseReason::Disconnected);
     assert_eq!(journal.lines(), ["done"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_writable_one_message_of_any_size_fits() {
+    const SIZES: [usize; 6] = [4000, 20_000, 100, 10_000, 4000, 9900];
+    let streams = Act(move |session: Session, _: tok_core::Message| async move {
+        for size in SIZES {
+            session.writable().await;
+            session.send("x".repeat(size)).unwrap();
+        }
+    });
+    let hub = builder_of(streams).max_backlog(10_000).build().unwrap();
+    let mut client = slow(&hub, "alice").await;
+    client.send("go");
+    for size in SIZES {
+        settle().await;
+        assert_eq!(client.text().await.len(), size);
+    }
+    client.leave().await;
+}

@@ -257,8 +257,9 @@ impl HubBuilder {
     }
 
     /// The messages that are not kept and wait for one connection, in bytes with 128 added for each; beyond, the
-    /// [`overflow`](Self::overflow) policy applies. Where nothing else waits, one message of any size fits. Kept
-    /// messages wait in the user's log, and take at most a quarter as much in addition. 1 MiB by default.
+    /// [`overflow`](Self::overflow) policy applies. Where at most half of it waits, one message of any size fits: a sender
+    /// that waits in [`Session::writable`] first is within the bound. Kept messages wait in the user's log, and take at
+    /// most a quarter as much in addition. 1 MiB by default.
     pub fn max_backlog(mut self, bytes: usize) -> Self {
         self.settings.backlog.max_bytes = bytes;
         self

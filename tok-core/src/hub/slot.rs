@@ -207,8 +207,8 @@ impl Slot {
         }
         let cost = packet.cost();
         let mut dropped = Vec::new();
-        // Where nothing else waits, one message of any size fits.
-        while self.unkept_bytes + self.unsent > 0
+        // Where at most half of the bound waits, one message of any size fits: `writable` waits for that.
+        while self.unkept_bytes + self.unsent > backlog.max_bytes / 2
             && self.unkept_bytes + self.unsent + cost > backlog.max_bytes
         {
             match backlog.overflow {

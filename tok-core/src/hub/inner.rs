@@ -3,16 +3,8 @@ use std::{convert::Infallible, sync::Arc};
 use futures_channel::oneshot;
 
 use super::{
-    builder::Settings,
-    everyone::Everyone,
-    hooks::Hooks,
-    lane::LaneGuard,
-    packet::Budget,
-    recent::Recent,
-    registry::Registry,
-    room::Rooms,
-    timers::Timers,
-    waiters::Waiters,
+    builder::Settings, everyone::Everyone, hooks::Hooks, lane::LaneGuard, packet::Budget, recent::Recent,
+    registry::Registry, room::Rooms, timers::Timers, waiters::Waiters,
 };
 use crate::{
     Actor, MessageId,

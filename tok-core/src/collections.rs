@@ -13,10 +13,10 @@ pub(crate) fn hash_map<K, V>(seed: u64) -> HashMap<K, V> {
 }
 
 /// What a table may have room for without being looked at.
-const SMALL: usize = 16;
+const SMALL: usize = 8;
 
-/// How large a table should be that has room for `capacity` items and holds `len`, if much smaller than it is. What
-/// grows and shrinks by turns is copied once in many changes.
+/// The room that a table should have which has room for `capacity` items and holds `len`; `None` if it is fine as it is.
+/// What grows and shrinks by turns is copied once in many changes.
 fn smaller(capacity: usize, len: usize) -> Option<usize> {
     (capacity > SMALL && len < capacity / 8).then_some(len * 2)
 }

@@ -78,10 +78,11 @@ async fn takeover_at_max_sessions_keeps_its_place_while_others_try_to_log_in() {
         let hub = hub.clone();
         tokio::spawn(async move {
             loop {
-                let (transport, peer) = memory_pair(BUFFER, true);
+                let (transport, mut peer) = memory_pair(BUFFER, true);
+                let session = tokio::spawn(hub.serve(Device::new("bob"), transport));
+                assert_eq!(peer.recv().await, Read::Close(CloseReason::Full));
                 peer.close();
-                assert_eq!(hub.serve(Device::new("bob"), transport).await, CloseReason::Full);
-                tokio::task::yield_now().await;
+                assert_eq!(session.await.unwrap(), CloseReason::Full);
             }
         })
     });

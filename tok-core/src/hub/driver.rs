@@ -372,7 +372,11 @@ impl<'a, T: Transport> Driver<'a, T> {
 
 impl<T> Drop for Driver<'_, T> {
     fn drop(&mut self) {
-        self.session.hub.budget.sub(self.inbox.clear());
+        let Session { core, hub } = self.session;
+        hub.budget.sub(self.inbox.clear());
+        if let Some(armed) = self.armed {
+            hub.timers.disarm(armed, core);
+        }
     }
 }
 

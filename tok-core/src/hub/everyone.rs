@@ -58,6 +58,11 @@ impl Everyone {
         self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().capacity()).sum()
+    }
+
     // Ids follow one another, so that the shards fill evenly.
     fn shard(&self, id: SessionId) -> &Shard {
         let index = usize::try_from(id.as_u64() % SHARDS).unwrap_or_default();

@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::packet::Packet;
-use crate::{queue::Seq, rt::Instant};
+use crate::{collections::shrink_queue, queue::Seq, rt::Instant};
 
 /// A place in a user's log. What is stored has a [`Seq`]; what passed through memory has a position of this process,
 /// which rises by one from message to message. An entry can have both, and the two orders agree.
@@ -316,6 +316,8 @@ impl Log {
             self.confirmed.advance(here);
             self.pop_front();
         }
+        shrink_queue(&mut self.moved);
+        shrink_queue(&mut self.back);
     }
 
     /// What the queue has yet to be told.

@@ -23,6 +23,8 @@ mod shutdown;
 mod slot;
 mod sso;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod user;
 mod waiters;

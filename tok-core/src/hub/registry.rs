@@ -53,6 +53,11 @@ impl Registry {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().capacity()).sum()
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = Arc<User>> {
         self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
     }

@@ -70,6 +70,11 @@ impl Room {
         members.gone
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.members.lock().sessions.capacity()
+    }
+
     /// Offers a message to every member; returns how many take it.
     pub(crate) fn publish(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> usize {
         offer(self.members.lock().sessions.values(), hub, packet, fx)
@@ -165,6 +170,11 @@ impl Rooms {
             shard.remove(&room.name);
             shrink_map(&mut shard);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().capacity()).sum()
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Room>> {

@@ -13,7 +13,7 @@ use super::{
     packet::Packet,
     waiters::{Waiters, Wakers},
 };
-use crate::{CloseReason, MessageId, rt::Instant};
+use crate::{CloseReason, MessageId, collections::shrink_queue, rt::Instant};
 
 /// What waits for one session, and where the session stands in its user's log.
 ///
@@ -290,9 +290,7 @@ impl Slot {
             *place = Some(item);
             taken += 1;
         }
-        if self.outbox.is_empty() && self.outbox.capacity() > 8 {
-            self.outbox = VecDeque::new();
-        }
+        shrink_queue(&mut self.outbox);
         taken
     }
 
@@ -331,6 +329,7 @@ impl Slot {
         let unacked = self.unacked.as_mut().filter(|_| self.live)?;
         let index = unacked.iter().position(|given| given.id == id && !given.passed_over)?;
         let last = unacked.drain(..=index).next_back().map(|given| given.at);
+        shrink_queue(unacked);
         self.skip_passed_over().or(last)
     }
 
@@ -355,6 +354,7 @@ impl Slot {
         while unacked.front().is_some_and(|given| given.passed_over) {
             last = unacked.pop_front().map(|given| given.at);
         }
+        shrink_queue(unacked);
         last
     }
 

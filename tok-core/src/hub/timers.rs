@@ -1,5 +1,6 @@
 use std::{
-    collections::BTreeMap,
+    cmp::Ordering,
+    collections::BTreeSet,
     future::poll_fn,
     sync::{Arc, Weak},
     task::{Poll, Waker},
@@ -24,12 +25,49 @@ pub(crate) struct Timers {
 
 #[derive(Debug, Default)]
 struct Wheel {
-    // Weak: a session that has ended leaves its entry behind until the tick.
-    ticks: BTreeMap<u64, Vec<Weak<Core>>>,
+    /// At most one for each session: it goes when the session asks for another time, or ends.
+    alarms: BTreeSet<Alarm>,
     sweeper: Option<Waker>,
     /// What the sweeper sleeps until.
     sleeping: Option<u64>,
 }
+
+/// When a session is to be looked at.
+#[derive(Debug)]
+struct Alarm {
+    tick: u64,
+    core: Weak<Core>,
+}
+
+impl Alarm {
+    fn new(tick: u64, core: &Arc<Core>) -> Self {
+        Self { tick, core: Arc::downgrade(core) }
+    }
+
+    fn key(&self) -> (u64, usize) {
+        (self.tick, self.core.as_ptr().addr())
+    }
+}
+
+impl Ord for Alarm {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Alarm {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Alarm {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Alarm {}
 
 /// How coarse deadlines are.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
@@ -43,12 +81,16 @@ fn start_of(tick: u64) -> Instant {
 }
 
 impl Timers {
-    /// Wakes `core`'s task at `deadline` or up to a tick later. Returns when that will be.
-    pub(crate) fn arm(&self, deadline: Instant, core: &Arc<Core>) -> Instant {
+    /// Wakes `core`'s task at `deadline` or up to a tick later, and not at `armed`, which this returned before. Returns
+    /// when that will be.
+    pub(crate) fn arm(&self, deadline: Instant, core: &Arc<Core>, armed: Option<Instant>) -> Instant {
         let tick = tick_of(deadline);
         let sweeper = {
             let mut wheel = self.wheel.lock();
-            wheel.ticks.entry(tick).or_default().push(Arc::downgrade(core));
+            if let Some(armed) = armed {
+                wheel.alarms.remove(&Alarm::new(tick_of(armed), core));
+            }
+            wheel.alarms.insert(Alarm::new(tick, core));
             if wheel.sleeping.is_none_or(|sleeping| tick < sleeping) { wheel.sweeper.take() } else { None }
         };
         if let Some(sweeper) = sweeper {
@@ -57,15 +99,28 @@ impl Timers {
         start_of(tick)
     }
 
-    fn due(&self, now: Instant) -> Vec<Weak<Core>> {
-        let mut wheel = self.wheel.lock();
+    /// Forgets a session that has ended, whose last [`arm`](Self::arm) returned `armed`.
+    pub(crate) fn disarm(&self, armed: Instant, core: &Arc<Core>) {
+        self.wheel.lock().alarms.remove(&Alarm::new(tick_of(armed), core));
+    }
+
+    /// The sessions that wait for a time.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.wheel.lock().alarms.len()
+    }
+
+    fn due(&self, now: Instant) -> Vec<Arc<Core>> {
         let mut due = Vec::new();
-        while let Some(first) = wheel.ticks.first_entry() {
-            if start_of(*first.key()) > now {
-                break;
+        {
+            let mut wheel = self.wheel.lock();
+            while wheel.alarms.first().is_some_and(|alarm| start_of(alarm.tick) <= now) {
+                due.extend(wheel.alarms.pop_first());
             }
-            due.append(&mut first.remove());
         }
+        let mut due: Vec<_> = due.iter().filter_map(|alarm| alarm.core.upgrade()).collect();
+        // In an order that no address decides: a simulation takes the same steps each time.
+        due.sort_unstable_by_key(|core| core.id);
         due
     }
 }
@@ -76,11 +131,7 @@ pub(crate) async fn run(hub: Weak<Inner>) {
     loop {
         let Some(strong) = hub.upgrade() else { return };
         let now = strong.runtime.now();
-        for session in strong.timers.due(now) {
-            if let Some(session) = session.upgrade() {
-                session.wake();
-            }
-        }
+        strong.timers.due(now).iter().for_each(|session| session.wake());
         let runtime = Arc::clone(&strong.runtime);
         drop(strong);
         // While it waits it holds no hub, so that the last handle's drop ends it.
@@ -89,7 +140,7 @@ pub(crate) async fn run(hub: Weak<Inner>) {
             let Some(hub) = hub.upgrade() else { return Poll::Ready(()) };
             let wake_at = {
                 let mut wheel = hub.timers.wheel.lock();
-                let first = wheel.ticks.keys().next().copied();
+                let first = wheel.alarms.first().map(|alarm| alarm.tick);
                 wheel.sleeping = first;
                 wheel.sweeper = Some(cx.waker().clone());
                 first.map(start_of)

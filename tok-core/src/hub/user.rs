@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     CloseReason, MessageId, SendError, Uid,
-    collections::HashMap,
+    collections::{HashMap, shrink_list, shrink_map},
     queue::{Epoch, QueueError, Seq},
     sync::{
         Mutex, MutexGuard,
@@ -193,6 +193,7 @@ impl State {
 
     pub(crate) fn forget(&mut self, core: &Core) {
         self.sessions.retain(|other| other.id != core.id);
+        shrink_list(&mut self.sessions);
     }
 
     /// Appends a message that is kept.
@@ -371,6 +372,7 @@ impl State {
                 fx.report(&self.uid, Arc::clone(&entry.packet), Undelivered::Stored);
             }
         }
+        shrink_map(&mut self.tickets);
     }
 
     /// Messages will not be stored: their senders learn why.
@@ -382,6 +384,7 @@ impl State {
                 ticket.settle(Err(error()), fx);
             }
         }
+        shrink_map(&mut self.tickets);
     }
 
     /// Another node has stored for the user, up to `seq`: sessions read on.

@@ -21,7 +21,7 @@ impl<T: Transport> Driver<'_, T> {
             let late =
                 self.armed.is_none_or(|armed| armed <= self.now || armed > deadline.saturating_add(TICK));
             if late {
-                self.armed = Some(self.hub().timers.arm(deadline, self.core()));
+                self.armed = Some(self.hub().timers.arm(deadline, self.core(), self.armed));
             }
             return false;
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Backlog, Item, Slot};
 use crate::{
+    collections::shrink_queue,
     hub::{effects::Effects, session::Core, waiters::Wakers},
     transport::{Framing, WriteNow},
 };
@@ -90,6 +91,7 @@ impl Slot {
                 written -= len;
             }
         }
+        shrink_queue(&mut self.outbox);
         true
     }
 }

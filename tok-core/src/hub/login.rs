@@ -54,7 +54,7 @@ pub(super) async fn login(
 ) -> Result<Session, (Session, CloseReason)> {
     let class = guard(|| hub.settings.sso.class(&device));
     let mut unusable = match &class {
-        _ if device.uid().check().is_err() => Some(CloseReason::Unauthorized),
+        _ if device.check().is_err() => Some(CloseReason::Unauthorized),
         Err(_) => Some(CloseReason::Panicked),
         Ok(_) => None,
     };

@@ -84,10 +84,10 @@ impl Hub {
     /// [`serve`](Self::serve) decides.
     ///
     /// # Errors
-    /// The refusal that the client is told: 400 for an unusable uid, 503 while draining or full.
+    /// The refusal that the client is told: 400 for an unusable uid or device id, 503 while draining or full.
     pub fn admit(&self, device: &Device) -> Result<(), Refusal> {
         let hub = &*self.inner;
-        device.uid().check()?;
+        device.check()?;
         if hub.is_draining() {
             return Err(Refusal::unavailable("the server is shutting down"));
         }

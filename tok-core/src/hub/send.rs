@@ -12,6 +12,7 @@ use crate::{
     Message, MessageId, SendError, Uid,
     relay::Delivery,
     rt::{BoxFuture, Instant},
+    trace::event,
 };
 
 /// A message on its way to a user: what [`Hub::send`](crate::Hub::send) returns. Await it to send.
@@ -171,19 +172,23 @@ impl Future for SendFuture {
     type Output = Result<Receipt, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut result = Poll::Pending;
         if let Progress::First(send) = &mut self.0
             && let Some(send) = send.take()
         {
             match send.run_at_once() {
-                Ok(result) => return Poll::Ready(result),
+                Ok(done) => result = Poll::Ready(done),
                 Err(send) => self.0 = Progress::Waiting(Box::pin(send.run())),
             }
         }
-        match &mut self.0 {
-            Progress::Waiting(future) => future.as_mut().poll(cx),
-            // Polled again after it was ready.
-            Progress::First(_) => Poll::Pending,
+        // A future that is polled again after it was ready stays pending.
+        if let Progress::Waiting(future) = &mut self.0 {
+            result = future.as_mut().poll(cx);
         }
+        if let Poll::Ready(Err(error)) = &result {
+            event!(INFO, error = %error, "a message was refused");
+        }
+        result
     }
 }
 

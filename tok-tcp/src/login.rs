@@ -52,6 +52,12 @@ impl Login {
         &self.frame
     }
 
+    /// Returns true if the frame is a form, false if it is the bare name.
+    #[must_use]
+    pub fn is_form(&self) -> bool {
+        self.is_form
+    }
+
     /// The address of the peer.
     #[must_use]
     pub fn peer(&self) -> PeerAddr {

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt};
 
-use crate::{Uid, sync::Mutex};
+use crate::{Refusal, Uid, sync::Mutex};
 
 /// Who is at the other end: a user, one of the user's devices, and what the application noted about it.
 ///
@@ -28,7 +28,11 @@ impl Device {
         Self { uid: uid.into(), id: "".into(), confirm: None, meta: Mutex::default() }
     }
 
-    /// Names the device, which [`Sso::PerDevice`](crate::Sso::PerDevice) and kicks go by. Empty by default.
+    /// The longest device id that a login may have, in bytes.
+    pub const MAX_ID_BYTES: usize = 255;
+
+    /// Names the device, which [`Sso::PerDevice`](crate::Sso::PerDevice) and kicks go by. Empty by default. A login
+    /// with an id of more than [`MAX_ID_BYTES`](Self::MAX_ID_BYTES) is refused.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = id.into().into_boxed_str();
@@ -58,6 +62,19 @@ impl Device {
     #[must_use]
     pub fn confirm(&self) -> Option<Confirm> {
         self.confirm
+    }
+
+    /// Returns an error if the hub refuses this device at login.
+    ///
+    /// # Errors
+    /// A refusal with status 400 if the uid is not [valid](Uid::check), or if the device id has more than
+    /// [`MAX_ID_BYTES`](Self::MAX_ID_BYTES) bytes.
+    pub fn check(&self) -> Result<(), Refusal> {
+        self.uid.check()?;
+        if self.id.len() > Self::MAX_ID_BYTES {
+            return Err(Refusal::bad_request("a device id has at most 255 bytes"));
+        }
+        Ok(())
     }
 
     /// Reads a note that authentication or a handler has put.

@@ -356,6 +356,19 @@ async fn max_sessions_per_user_refuses_further_logins_save_takeovers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_device_id_over_255_bytes_is_rejected() {
+    let hub = builder().build().unwrap();
+    let longest = "d".repeat(Device::MAX_ID_BYTES);
+    let fits = login_as(&hub, "alice", &longest).await;
+    let device = Device::new("bob").with_id(format!("{longest}d"));
+    assert_eq!(hub.admit(&device).unwrap_err().status(), 400);
+    let (transport, _peer) = memory_pair(BUFFER, true);
+    assert_eq!(hub.serve(device, transport).await, CloseReason::Unauthorized);
+    fits.leave().await;
+    assert_eq!(hub.stats(), Default::default());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_login_leaves_nothing_behind() {
     let hub = builder().max_sessions(1).build().unwrap();
     let first = login(&hub, "alice").await;

@@ -3,6 +3,8 @@ use std::{borrow::Cow, fmt, str};
 use bytes::Bytes;
 use tok_core::{Device, Refusal, Uid, transport::PeerAddr};
 
+use crate::form;
+
 /// What a new connection shows of itself: its first frame and its address.
 ///
 /// The frame is either `uid=NAME&device=ID&token=SECRET&confirm=1`, encoded as HTML forms are
@@ -50,30 +52,29 @@ impl Login {
         &self.frame
     }
 
+    /// Returns true if the frame is a form, false if it is the bare name.
+    #[must_use]
+    pub fn is_form(&self) -> bool {
+        self.is_form
+    }
+
     /// The address of the peer.
     #[must_use]
     pub fn peer(&self) -> PeerAddr {
         self.peer
     }
 
-    /// The user's name. `None` when there is none or it is not UTF-8, which must not be repaired: two names could become
-    /// the same.
+    /// The user's name. `None` if there is none or it is not UTF-8: a repaired name could be somebody else's.
     #[must_use]
     pub fn uid(&self) -> Option<Cow<'_, str>> {
         if self.is_form {
-            let mut parts = self.frame.split(|byte| *byte == b'&');
-            let (part, uid) = parts.find_map(|part| {
-                let (key, value) = form_urlencoded::parse(part).next()?;
-                (key == "uid").then_some((part, value))
-            })?;
-            // The form decoder puts U+FFFD where bytes were not UTF-8; a name may also hold one of its own.
-            (!uid.contains(char::REPLACEMENT_CHARACTER) || stands_for_utf8(part)).then_some(uid)
+            utf8(self.field_bytes("uid")?)
         } else {
             str::from_utf8(&self.frame).ok().map(Cow::Borrowed)
         }
     }
 
-    /// The device id.
+    /// The device id. Bytes that are not UTF-8 become U+FFFD; [`device`](Self::device) refuses them.
     #[must_use]
     pub fn device_id(&self) -> Option<Cow<'_, str>> {
         self.field("device")
@@ -91,7 +92,9 @@ impl Login {
         self.field("confirm").as_deref() == Some("1")
     }
 
-    /// Any field of the form; `None` when it is missing or the login is a bare name.
+    /// Any field of the form; `None` when it is missing or the login is a bare name. Bytes that are not UTF-8 become
+    /// U+FFFD, so different values can become the same text: read names and secrets with
+    /// [`field_bytes`](Self::field_bytes).
     #[must_use]
     pub fn field(&self, key: &str) -> Option<Cow<'_, str>> {
         if !self.is_form {
@@ -100,33 +103,36 @@ impl Login {
         form_urlencoded::parse(&self.frame).find_map(|(k, value)| (k == key).then_some(value))
     }
 
+    /// The bytes of any field of the form, decoded; `None` if it is missing or the login is a bare name.
+    #[must_use]
+    pub fn field_bytes(&self, key: &str) -> Option<Cow<'_, [u8]>> {
+        if self.is_form { form::field(&self.frame, key) } else { None }
+    }
+
     /// The device that the login claims to be. It proves nothing: check the [`token`](Self::token) first.
     ///
     /// # Errors
-    /// A refusal with status 400 when there is no name, or one that is no [valid uid](Uid::check).
+    /// A refusal with status 400 if there is no name, if the device id is not UTF-8, or if one of them is not
+    /// [valid](Device::check).
     pub fn device(&self) -> Result<Device, Refusal> {
         let uid = Uid::from(self.uid().ok_or_else(|| Refusal::bad_request("no uid"))?.into_owned());
-        uid.check()?;
-        Ok(Device::new(uid).with_id(self.device_id().unwrap_or_default()))
+        let id = match self.field_bytes("device").map(utf8) {
+            None => Cow::default(),
+            Some(Some(id)) => id,
+            Some(None) => return Err(Refusal::bad_request("the device id is not UTF-8")),
+        };
+        let device = Device::new(uid).with_id(id);
+        device.check()?;
+        Ok(device)
     }
 }
 
-/// Whether a part of a form is UTF-8 once its `%` escapes are decoded.
-fn stands_for_utf8(part: &[u8]) -> bool {
-    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part;
-    while let [byte, tail @ ..] = rest {
-        rest = tail;
-        match (byte, digit(tail.first()), digit(tail.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high << 4 | low) as u8); // two digits of four bits
-                rest = &tail[2..];
-            }
-            _ => bytes.push(*byte),
-        }
+/// The same bytes as text, if they are UTF-8.
+fn utf8(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
+    match bytes {
+        Cow::Borrowed(bytes) => str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
     }
-    str::from_utf8(&bytes).is_ok()
 }
 
 impl fmt::Debug for Login {
@@ -185,6 +191,18 @@ mod tests {
         }
         for frame in [&b"uid=\xef\xbf%BD\xff"[..], b"uid=%EF%BF", b"uid=%EF%BF%B", b"uid=%ff"] {
             assert_eq!(login(frame).uid(), None, "{}", frame.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn device_ids_are_utf8_of_at_most_255_bytes() {
+        let id = |frame: &[u8]| login(frame).device().map(|device| device.id().to_owned());
+        assert_eq!(id(b"uid=a&device=x%EF%BF%BD").unwrap(), "x\u{fffd}");
+        let longest = "%41".repeat(Device::MAX_ID_BYTES);
+        assert_eq!(id(format!("uid=a&device={longest}").as_bytes()).unwrap().len(), Device::MAX_ID_BYTES);
+        for device in ["%ff", "%ed%a0%80", &*format!("{longest}x")] {
+            let refusal = id(format!("uid=a&device={device}").as_bytes()).unwrap_err();
+            assert_eq!(refusal.status(), 400, "{device}");
         }
     }
 

@@ -1,4 +1,7 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use rustls::{
     ServerConfig, ServerConnection,
@@ -8,12 +11,12 @@ use rustls::{
 use tok_core::error::BoxError;
 
 /// What a server shows and agrees to: its certificate, its key, the versions of TLS. Cloning is cheap, and one may serve
-/// many listeners.
+/// many listeners. Clones share what they hold: [`replace`](Self::replace) on one changes all.
 ///
-/// [`from_pem`](Self::from_pem) is all that most servers need. For more (certificates by host name, certificates that
-/// are renewed while the server runs, clients that have to show one) make a [`rustls::ServerConfig`] and convert it.
+/// [`from_pem`](Self::from_pem) is all that most servers need. For more (certificates by host name, clients that have to
+/// show one) make a [`rustls::ServerConfig`] and convert it.
 #[derive(Clone)]
-pub struct TlsConfig(Arc<ServerConfig>);
+pub struct TlsConfig(Arc<Mutex<Arc<ServerConfig>>>);
 
 impl TlsConfig {
     /// A certificate with the chain that vouches for it, and its private key, both in PEM, as certificate authorities hand
@@ -45,18 +48,39 @@ impl TlsConfig {
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(TlsConfigError::from)?;
-        Ok(Self(Arc::new(config)))
+        Ok(Arc::new(config).into())
+    }
+
+    /// Uses another configuration for all connections that are accepted from now on, by every listener that has this
+    /// value or a clone of it: for a certificate that was renewed. Connections that exist keep the old one, and clients
+    /// cannot resume their TLS sessions with it.
+    ///
+    /// ```no_run
+    /// use tok_tls::{TlsConfig, TlsConfigError};
+    ///
+    /// fn renew(config: &TlsConfig, chain: &[u8], key: &[u8]) -> Result<(), TlsConfigError> {
+    ///     config.replace(&TlsConfig::from_pem(chain, key)?);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn replace(&self, with: &Self) {
+        let new = with.current();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A connection of which nothing has been read.
     pub(crate) fn connection(&self) -> Result<ServerConnection, rustls::Error> {
-        ServerConnection::new(Arc::clone(&self.0))
+        ServerConnection::new(self.current())
     }
 }
 
 impl From<Arc<ServerConfig>> for TlsConfig {
     fn from(config: Arc<ServerConfig>) -> Self {
-        Self(config)
+        Self(Arc::new(Mutex::new(config)))
     }
 }
 

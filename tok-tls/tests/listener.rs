@@ -12,7 +12,7 @@ use std::{
 
 use support::{Certificate, VERSIONS};
 use tok_core::{
-    Actor, Hub, Message, Session, async_trait,
+    Actor, Hub, Message, Session, Sso, async_trait,
     rt::{self, Runtime},
     transport::Accept,
 };
@@ -36,13 +36,22 @@ impl Actor for Echo {
 
 /// Serves for as long as the process lives. Few handshakes fit, and none may take long.
 async fn serve(runtime: impl Runtime, listener: impl Accept, config: TlsConfig) {
-    let hub = Hub::builder(Echo).runtime(runtime).auth_timeout(Duration::from_millis(300)).build().unwrap();
+    let hub = Hub::builder(Echo)
+        .runtime(runtime)
+        .sso(Sso::Off)
+        .auth_timeout(Duration::from_millis(300))
+        .build()
+        .unwrap();
     let server = Server::new(hub, |login: Login| async move { login.device() }).max_handshakes(4);
     server.serve(TlsListener::new(listener, config)).await;
 }
 
 fn on_tokio(certificate: &Certificate) -> SocketAddr {
-    let (config, (told, addr)) = (certificate.config(), mpsc::sync_channel(1));
+    on_tokio_with(certificate.config())
+}
+
+fn on_tokio_with(config: TlsConfig) -> SocketAddr {
+    let (told, addr) = mpsc::sync_channel(1);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -113,6 +122,27 @@ fn echoes(addr: SocketAddr, certificate: &Certificate) {
         client.0.flush().unwrap();
         assert_eq!(client.0.read(&mut [0; 10]).unwrap(), 0);
     }
+}
+
+#[test]
+fn a_replaced_certificate_is_shown_to_new_connections_and_old_ones_live_on() {
+    let (old, new) = (Certificate::new(), Certificate::new());
+    let config = old.config();
+    let addr = on_tokio_with(config.clone());
+    let mut early = Client::login(addr, &old, VERSIONS[0]);
+    early.send(b"before");
+    assert_eq!(early.recv(), b"before");
+    config.replace(&new.config());
+    // Clients trust one of the two alone.
+    for version in VERSIONS {
+        let mut late = Client::login(addr, &new, version);
+        late.send(b"after");
+        assert_eq!(late.recv(), b"after");
+        let mut distrusts = StreamOwned::new(old.client(version), connect(addr));
+        assert!(distrusts.write_all(b"x").and_then(|()| distrusts.flush()).is_err());
+    }
+    early.send(b"still");
+    assert_eq!(early.recv(), b"still");
 }
 
 #[test]

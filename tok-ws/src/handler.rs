@@ -18,7 +18,7 @@ use tok_core::{
 };
 
 use crate::{
-    AUTO, HyperStream, Origins, UpgradeHead, WsConfig, WsEngine, WsTransport,
+    AUTO, Hosts, HyperStream, Origins, UpgradeHead, WsConfig, WsEngine, WsTransport,
     engine::{Engine, EngineUnavailable},
     upgrade::{self, Rejection},
 };
@@ -34,7 +34,7 @@ use crate::{
 /// # Answers
 /// All before the 101, in this order (with the feature `http2`, extended CONNECT over HTTP/2 is answered alike and
 /// with a 200 in place of the 101): 404 another path; 405 not GET; 505 not HTTP/1.1; 426 no upgrade asked for, or
-/// another version than 13; 400 a malformed handshake; 403 an origin that may not connect; then the status of the
+/// another version than 13; 400 a malformed handshake; 421 a host that is not served; 403 an origin that may not connect; then the status of the
 /// authenticator's refusal or of the hub's; 503 when authentication takes longer than the hub's time for it.
 ///
 /// ```
@@ -57,6 +57,7 @@ struct Inner {
     authenticator: Box<dyn Authenticate<UpgradeHead>>,
     config: Arc<WsConfig>,
     path: Option<Box<str>>,
+    hosts: Hosts,
     origins: Origins,
     subprotocols: Vec<HeaderValue>,
     max_handshakes: usize,
@@ -78,6 +79,7 @@ impl WsHandler {
             framing: &AUTO,
             max_message: None,
             path: None,
+            hosts: Hosts::any(),
             origins: Origins::same_host(),
             subprotocols: Vec::new(),
             max_handshakes: 1024,
@@ -111,6 +113,9 @@ impl WsHandler {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "this server cannot switch protocols",
             ));
+        }
+        if !inner.hosts.allow(&parts.uri, &parts.headers) {
+            return Err(Rejection::new(StatusCode::MISDIRECTED_REQUEST, "this host is not served here"));
         }
         if !inner.origins.allow(&parts.uri, &parts.headers) {
             return Err(Rejection::new(StatusCode::FORBIDDEN, "this origin may not connect"));
@@ -197,6 +202,7 @@ impl fmt::Debug for WsHandler {
         f.debug_struct("WsHandler")
             .field("engine", self.0.config.engine())
             .field("path", &self.0.path)
+            .field("hosts", &self.0.hosts)
             .field("origins", &self.0.origins)
             .finish_non_exhaustive()
     }
@@ -239,6 +245,7 @@ pub struct WsHandlerBuilder {
     framing: &'static Framing,
     max_message: Option<usize>,
     path: Option<Box<str>>,
+    hosts: Hosts,
     origins: Origins,
     subprotocols: Vec<HeaderValue>,
     max_handshakes: usize,
@@ -277,6 +284,12 @@ impl WsHandlerBuilder {
     /// The one path that is served; others are answered with 404. By default every path is.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into().into());
+        self
+    }
+
+    /// Which `Host` values are served; others are answered with 421. By default every host is.
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
         self
     }
 
@@ -323,6 +336,7 @@ impl WsHandlerBuilder {
             hub: self.hub,
             authenticator: self.authenticator,
             path: self.path,
+            hosts: self.hosts,
             origins: self.origins,
             subprotocols: self.subprotocols,
             max_handshakes: self.max_handshakes,

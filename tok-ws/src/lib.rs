@@ -5,9 +5,11 @@ pub mod engine;
 pub mod testkit;
 
 mod config;
+mod form;
 mod frame;
 mod guard;
 mod handler;
+mod host;
 mod origin;
 mod serve;
 mod spare;
@@ -21,6 +23,7 @@ pub use self::{
     frame::{AUTO, BINARY, TEXT},
     guard::{Guard, Violation},
     handler::{WsConfigError, WsHandler, WsHandlerBuilder},
+    host::{Hosts, InvalidHost},
     origin::{InvalidOrigin, Origins},
     serve::serve,
     stream::HyperStream,

@@ -1,5 +1,7 @@
 use http::{HeaderMap, Uri, header};
 
+use crate::host;
+
 /// Which web pages may connect, by the `Origin` header that browsers send (RFC 6455 section 10.2).
 ///
 /// A request without the header is not a browser's and passes whatever the policy; it could say anything.
@@ -19,15 +21,24 @@ pub struct Origins(Policy);
 enum Policy {
     #[default]
     SameHost,
+    SameOrigin,
     List(Vec<Origin>),
     Any,
 }
 
 impl Origins {
-    /// Pages of the host and port that the request itself asks for. The default.
+    /// Pages of the host and port that the request itself asks for, over HTTP or HTTPS. The default, because TLS may end
+    /// before this server. Where TLS ends in this server, use [`same_origin`](Self::same_origin).
     #[must_use]
     pub fn same_host() -> Self {
         Self(Policy::SameHost)
+    }
+
+    /// Pages of the host and port that the request itself asks for, over HTTPS alone. For a server in which TLS ends:
+    /// a page over HTTP can come from whoever controls the network in between.
+    #[must_use]
+    pub fn same_origin() -> Self {
+        Self(Policy::SameOrigin)
     }
 
     /// Any page on the web. Only where no cookie or other ambient credential logs a user in.
@@ -37,6 +48,10 @@ impl Origins {
     }
 
     /// These origins and no others, each as scheme, host and, where it is not the scheme's default, port.
+    ///
+    /// Two more can be named: `null`, which browsers send for files and sandboxed frames, and `file://`, which some
+    /// applications with a browser inside send. Any web page can put itself into a frame whose origin is `null`, so
+    /// allow it only where a token in the request proves who the user is.
     ///
     /// # Errors
     /// One of them is not an origin.
@@ -56,22 +71,19 @@ impl Origins {
         if matches!(self.0, Policy::Any) {
             return true;
         }
-        // Also refuses "null", which stands for an origin that the browser will not tell.
         let Some(origin) = origin.to_str().ok().and_then(Origin::parse).filter(|_| origins.next().is_none())
         else {
             return false;
         };
-        match &self.0 {
-            Policy::Any => true,
-            Policy::List(list) => list.contains(&origin),
-            Policy::SameHost => {
-                let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-                // HTTP/2 has the host in the request's target.
-                let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
-                // TLS may end before this server, so the scheme is the page's to name.
-                host.and_then(|host| Origin::new(&origin.scheme, host)).is_some_and(|own| own == origin)
-            }
-        }
+        let schemes: &[&str] = match &self.0 {
+            Policy::Any => return true,
+            Policy::List(list) => return list.contains(&origin),
+            Policy::SameHost => &["http", "https"],
+            Policy::SameOrigin => &["https"],
+        };
+        let Origin::Tuple { scheme, .. } = &origin else { return false };
+        let own = host::requested(uri, headers).and_then(|host| Origin::tuple(scheme, host));
+        schemes.contains(&scheme.as_str()) && own.is_some_and(|own| own == origin)
     }
 }
 
@@ -80,21 +92,30 @@ impl Origins {
 #[error("{0:?} is not an origin: expected scheme://host or scheme://host:port")]
 pub struct InvalidOrigin(Box<str>);
 
-/// Scheme, host and port in lower case: two origins are the same when these are (RFC 6454 section 5).
+/// Two origins are the same when these are (RFC 6454 section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Origin {
-    scheme: String,
-    host: String,
-    port: Option<u16>,
+enum Origin {
+    /// Scheme and host in lower case, and the port.
+    Tuple { scheme: String, host: String, port: Option<u16> },
+    /// `null`: an origin that the browser does not tell.
+    Null,
+    /// `file://`: files have no host.
+    File,
 }
 
 impl Origin {
     fn parse(origin: &str) -> Option<Self> {
-        let (scheme, authority) = origin.split_once("://")?;
-        Self::new(&scheme.to_ascii_lowercase(), authority)
+        match origin {
+            "null" => Some(Self::Null),
+            _ if origin.eq_ignore_ascii_case("file://") => Some(Self::File),
+            _ => {
+                let (scheme, authority) = origin.split_once("://")?;
+                Self::tuple(&scheme.to_ascii_lowercase(), authority)
+            }
+        }
     }
 
-    fn new(scheme: &str, authority: &str) -> Option<Self> {
+    fn tuple(scheme: &str, authority: &str) -> Option<Self> {
         let valid_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         if !valid_scheme || authority.contains(['/', '?', '#', '@', '\\', ' ']) {
@@ -113,7 +134,7 @@ impl Origin {
             None => default,
             Some(port) => Some(port.parse().ok()?),
         };
-        (!host.is_empty()).then(|| Self { scheme: scheme.into(), host, port })
+        (!host.is_empty()).then(|| Self::Tuple { scheme: scheme.into(), host, port })
     }
 }
 
@@ -145,12 +166,41 @@ mod tests {
             ("chat.example", "https://chat.example@evil.example", false),
             ("chat.example", "https://evil.example/chat.example", false),
             ("chat.example", "https://chat.example:443x", false),
+            ("localhost", "capacitor://localhost", false),
             ("chat.example", "null", false),
+            ("chat.example", "file://", false),
             ("chat.example", "chat.example", false),
             ("chat.example", "", false),
         ];
         for (host, origin, allowed) in table {
             assert_eq!(allows(&Origins::same_host(), host, origin), allowed, "{origin} on {host}");
+        }
+    }
+
+    #[test]
+    fn the_same_origin_is_the_same_host_over_https() {
+        for (host, origin, allowed) in [
+            ("chat.example", "https://chat.example", true),
+            ("chat.example:8443", "https://chat.example:8443", true),
+            ("chat.example", "http://chat.example", false),
+            ("chat.example:8443", "http://chat.example:8443", false),
+            ("chat.example", "https://evil.example", false),
+            ("chat.example", "null", false),
+        ] {
+            assert_eq!(allows(&Origins::same_origin(), host, origin), allowed, "{origin} on {host}");
+        }
+    }
+
+    #[test]
+    fn null_files_and_the_schemes_of_applications_can_be_named() {
+        let named = ["null", "file://", "capacitor://localhost", "chrome-extension://abc"];
+        for origin in named {
+            let origins = Origins::list([origin]).unwrap();
+            for other in named {
+                assert_eq!(allows(&origins, "localhost", other), origin == other, "{other} with {origin}");
+            }
+            assert!(!allows(&origins, "localhost", "https://evil.example"), "{origin}");
+            assert!(!allows(&origins, "localhost", "http://localhost"), "{origin}");
         }
     }
 
@@ -178,7 +228,7 @@ mod tests {
     #[test]
     fn what_is_no_origin_is_refused_when_it_is_configured() {
         for wrong in
-            ["", "a.example", "https://", "https://a.example/", "https://a.example:x", "://a", "null"]
+            ["", "a.example", "https://", "https://a.example/", "https://a.example:x", "://a", "file:///a"]
         {
             assert!(Origins::list([wrong]).is_err(), "{wrong}");
         }

@@ -8,6 +8,8 @@ use http::{
 use http_body_util::Full;
 use tok_core::transport::PeerAddr;
 
+use crate::form;
+
 /// The request that asks for a WebSocket: what authentication has to go by.
 ///
 /// ```
@@ -55,10 +57,18 @@ impl UpgradeHead {
         self.uri.path()
     }
 
-    /// The first value under `name` in the query, decoded as HTML forms are (`%20` and `+` are a space).
+    /// The first value under `name` in the query, decoded as HTML forms are (`%20` and `+` are a space). Bytes that are
+    /// not UTF-8 become U+FFFD, so different values can become the same text: read names and secrets with
+    /// [`query_bytes`](Self::query_bytes).
     #[must_use]
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         self.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The bytes of the first value under `name` in the query, decoded as HTML forms are.
+    #[must_use]
+    pub fn query_bytes(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        form::field(self.uri.query().unwrap_or_default().as_bytes(), name)
     }
 
     /// All names and values in the query, decoded as HTML forms are.
@@ -333,6 +343,8 @@ mod tests {
         assert_eq!(head(&[]).subprotocol(), None);
         assert_eq!(head(&[]).query("uid").as_deref(), Some("a b"));
         assert_eq!(head(&[]).query("x").as_deref(), Some("/"));
+        assert_eq!(head(&[]).query_bytes("uid").as_deref(), Some(&b"a b"[..]));
+        assert_eq!(head(&[]).query_bytes("none"), None);
         assert!(!format!("{:?}", head(&[])).contains("uid"));
     }
 

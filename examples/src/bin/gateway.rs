@@ -4,11 +4,12 @@ use std::process::ExitCode;
 #[cfg(unix)]
 use std::{
     env,
+    fmt::Display,
     io::{self, Write},
 };
 
 #[cfg(unix)]
-use examples::gateway::{self, Addresses, Command, Flags, HELP, QueueName};
+use examples::gateway::{self, Addresses, Command, Flags, HELP, QueueName, Signals};
 
 #[cfg(not(unix))]
 fn main() -> ExitCode {
@@ -21,11 +22,12 @@ fn main() -> ExitCode {
     match Flags::parse(env::args_os().skip(1)) {
         Ok(Command::Serve(flags)) => serve(&flags),
         Ok(_) => {
-            println!("{HELP}");
+            // Whoever asked may have closed it.
+            let _ = writeln!(io::stdout(), "{HELP}");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("gateway: {error}");
+            complain(&error);
             ExitCode::from(2)
         }
     }
@@ -33,28 +35,29 @@ fn main() -> ExitCode {
 
 #[cfg(unix)]
 fn serve(flags: &Flags) -> ExitCode {
-    let stop = || {
-        let signal = gateway::stop_signal(flags.runtime)?;
-        Ok(async move {
-            signal.await;
-            eprintln!("gateway: draining");
-        })
-    };
-    match gateway::run(flags, say_ready, stop) {
-        Ok(report) => {
-            eprintln!("gateway: drained {} sessions, cut off {}", report.sessions, report.forced);
-            // The memory queue ends with the process, as everybody knows who chose it.
-            if report.unstored > 0 && flags.queue != QueueName::Memory {
-                eprintln!("gateway: {} kept messages could not be stored and are lost", report.unstored);
-                return ExitCode::FAILURE;
-            }
-            ExitCode::SUCCESS
+    let log = gateway::log_to_stderr(flags.log);
+    let result = gateway::run(flags, say_ready, || Signals::of_the_process(flags.runtime));
+    // All lines of the log come before the last word.
+    drop(log);
+    match result {
+        // The memory queue ends with the process, as everybody knows who chose it.
+        Ok(report) if report.unstored > 0 && flags.queue != QueueName::Memory => {
+            let lost = report.unstored;
+            complain(&format_args!("{lost} kept messages could not be stored and are lost"));
+            ExitCode::FAILURE
         }
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gateway: {error}");
+            complain(&error);
             ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }
+}
+
+/// One line on stderr, whatever `--log` says.
+#[cfg(unix)]
+fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "gateway: {what}");
 }
 
 /// The one line on stdout. Whoever started the gateway may have closed it, which is no reason to stop.

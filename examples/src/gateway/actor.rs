@@ -19,6 +19,7 @@ impl Actor for Operations {
         let answer = match self.perform(session, message).await {
             Ok(answer) => answer,
             Err(reason) => {
+                tracing::debug!(target: "gateway", reason, "an operation was answered with an error");
                 self.count(Metrics::refused);
                 Some(format!("!error {reason}"))
             }

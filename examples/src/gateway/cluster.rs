@@ -13,7 +13,6 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// What goes beside a message from node to node.
 #[cfg(feature = "redis")]
 const BESIDE: usize = 4096;
-#[cfg(feature = "redis")]
 const MIB: usize = 1024 * 1024;
 
 /// `--cluster`.
@@ -47,7 +46,7 @@ impl fmt::Debug for ClusterName {
 /// Connects to the broker of the cluster that the flags ask for.
 pub(super) async fn connect(flags: &Flags, runtime: impl Runtime) -> Result<Option<Cluster>, Error> {
     let Some(cluster) = &flags.cluster else { return Ok(None) };
-    let builder = builder(cluster, flags.max_message).await?;
+    let builder = builder(cluster, flags.max_message.unwrap_or(MIB)).await?;
     let node = flags.node.clone().unwrap_or_else(default_node);
     Ok(Some(builder.node(node).runtime(runtime).build()?))
 }

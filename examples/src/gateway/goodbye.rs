@@ -5,7 +5,7 @@ use tok_core::{CloseReason, Message, Session};
 use super::login::FRAMES_ONLY;
 
 /// The goodbye. A WebSocket client sees the close code too; over frames alone the line has to say everything.
-pub(super) fn goodbye(session: &Session, reason: CloseReason, max_message: usize) -> Option<Message> {
+pub(super) fn goodbye(session: &Session, reason: CloseReason) -> Option<Message> {
     let frames_only = || session.device().meta(FRAMES_ONLY).is_some();
     let line = match reason {
         CloseReason::Sso
@@ -13,7 +13,9 @@ pub(super) fn goodbye(session: &Session, reason: CloseReason, max_message: usize
         | CloseReason::Draining
         | CloseReason::Slow
         | CloseReason::Idle => format!("!bye {reason}"),
-        CloseReason::TooBig if frames_only() => format!("!error message over {max_message} bytes"),
+        CloseReason::TooBig if frames_only() => {
+            format!("!error message over {} bytes", session.hub().max_message())
+        }
         CloseReason::Protocol if frames_only() => "!error malformed frame".to_owned(),
         CloseReason::Full if frames_only() => "!error the server is full".to_owned(),
         CloseReason::Unavailable | CloseReason::Panicked if frames_only() => {

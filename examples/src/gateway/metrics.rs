@@ -5,24 +5,20 @@ mod http;
 mod page;
 mod process;
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, OnceLock};
 
 use tok_cluster::Cluster;
 use tok_core::{CloseReason, Hub, HubBuilder, Undelivered, transport::Accept};
 
 use self::{counter::Counter, page::Page};
-use super::operation::Operation;
+use super::{health::Health, operation::Operation};
 
 /// What is counted. The rest is asked of the hub and the cluster when somebody wants to know.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     /// Once it is built.
     hub: OnceLock<Hub>,
-    cluster: Option<Cluster>,
-    draining: AtomicBool,
+    health: Arc<Health>,
     received: [Counter; OPERATIONS.len()],
     refused: Counter,
     handed: Counter,
@@ -63,8 +59,8 @@ const FATES: [(Undelivered, &str); 6] = [
 ];
 
 impl Metrics {
-    pub(super) fn new(cluster: Option<Cluster>) -> Arc<Self> {
-        Arc::new(Self { cluster, ..Self::default() })
+    pub(super) fn new(health: Arc<Health>) -> Arc<Self> {
+        Arc::new(Self { health, ..Self::default() })
     }
 
     /// Has the hub call what counts.
@@ -117,10 +113,6 @@ impl Metrics {
         self.refused.add(1);
     }
 
-    pub(super) fn drains(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
     /// Answers whoever asks for as long as it is polled.
     pub(super) async fn serve(self: Arc<Self>, hub: Hub, listener: impl Accept) {
         let runtime = Arc::clone(hub.runtime());
@@ -129,18 +121,9 @@ impl Metrics {
         http::serve(listener, runtime, self).await;
     }
 
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
     fn health(&self) -> Answer {
-        let cluster = self.cluster.as_ref();
-        let (is_well, text) = match () {
-            () if self.is_draining() => (false, "draining\n"),
-            () if cluster.is_some_and(|cluster| !cluster.healthy()) => (false, "not well in the cluster\n"),
-            () => (true, "ok\n"),
-        };
-        Answer { is_well, text: text.to_owned() }
+        let trouble = self.health.trouble();
+        Answer { is_well: trouble.is_none(), text: format!("{}\n", trouble.unwrap_or("ok")) }
     }
 
     fn page(&self) -> Answer {
@@ -151,7 +134,9 @@ impl Metrics {
         let help = "Users that this node holds an entry for: online, or with queue operations under way.";
         page.gauge("tok_user_entries", help, stats.user_entries);
         page.gauge("tok_memory_bytes", "Bytes held for messages.", stats.memory_bytes);
-        page.gauge("tok_draining", "Whether this node drains.", u8::from(self.is_draining()));
+        page.gauge("tok_draining", "Whether this node drains.", u8::from(self.health.is_draining()));
+        let works = u8::from(self.health.queue_works());
+        page.gauge("tok_queue_healthy", "Whether messages can be kept.", works);
         page.counter("tok_sessions_opened_total", "Logins that took effect.", self.opened.get());
         let closed =
             CloseReason::ALL.iter().zip(&self.closed).map(|(reason, count)| (reason.name(), count.get()));
@@ -166,7 +151,7 @@ impl Metrics {
         let fates = FATES.iter().zip(&self.undelivered).map(|((_, name), count)| (*name, count.get()));
         let help = "Messages that a user was not given at once, by what became of them.";
         page.counters("tok_messages_undelivered_total", help, "fate", fates);
-        if let Some(cluster) = &self.cluster {
+        if let Some(cluster) = self.health.cluster() {
             describe(cluster, &mut page);
         }
         process::describe(&mut page);

@@ -21,14 +21,19 @@ mod actor;
 mod cluster;
 mod flags;
 mod goodbye;
+mod health;
+mod listeners;
+mod log;
 mod login;
 mod metrics;
 mod operation;
 mod queue;
+mod reload;
 mod runtime;
+mod secret;
 mod serve;
+mod signals;
 mod sockets;
-mod stop;
 mod tls;
 
 use std::io;
@@ -36,34 +41,37 @@ use std::io;
 use tok_core::{ConfigError, ShutdownReport};
 use tok_ws::WsConfigError;
 
+use self::reload::Replaceable;
 pub use self::{
     cluster::ClusterName,
     flags::{Command, FlagError, Flags, Frames, HELP, RuntimeName},
+    log::{LogLevel, log_to_stderr},
     queue::QueueName,
+    secret::{Secret, TokenSource},
+    signals::Signals,
     sockets::Addresses,
-    stop::stop_signal,
     tls::TlsFiles,
 };
 
-/// Serves on the calling thread, and on the worker threads that the flags ask for, until what `stop` gives is ready; then
-/// drains within the drain timeout. `stop` is called on the runtime before anything is served, `ready` once, when all
+/// Serves on the calling thread, and on the worker threads that the flags ask for, until the signals stop it; then drains
+/// within the drain timeout. `signals` is called on the runtime before anything is served, `ready` once, when all
 /// listeners accept.
 ///
 /// # Errors
 /// The gateway could not start; nothing has been served.
-pub fn run<S: Future<Output = ()>>(
+pub fn run(
     flags: &Flags,
     ready: impl FnOnce(&Addresses),
-    stop: impl FnOnce() -> io::Result<S>,
+    signals: impl FnOnce() -> io::Result<Signals>,
 ) -> Result<ShutdownReport, Error> {
-    let tls = flags.tls.as_ref().map(TlsFiles::load).transpose()?;
+    let files = Replaceable::load(flags)?;
     let (sockets, addresses, _file) = sockets::bind(flags)?;
     let ready = || ready(&addresses);
     match flags.runtime {
         #[cfg(feature = "smol")]
-        RuntimeName::Smol => runtime::on_smol(flags, tls, sockets, ready, stop),
+        RuntimeName::Smol => runtime::on_smol(flags, files, sockets, ready, signals),
         // Flags are checked: another runtime that is not compiled in does not come here.
-        _ => runtime::on_tokio(flags, tls, sockets, ready, stop),
+        _ => runtime::on_tokio(flags, files, sockets, ready, signals),
     }
 }
 
@@ -87,10 +95,18 @@ pub enum Error {
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] io::Error),
     /// The certificate or its key cannot be used.
-    #[error("cannot serve TLS with {path}: {cause}")]
+    #[error("cannot serve TLS with what {flag} names: {cause}")]
     Tls {
-        /// The file.
-        path: String,
+        /// The flag that names the file.
+        flag: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A secret cannot be used.
+    #[error("cannot use the secret that {flag} names: {cause}")]
+    Secret {
+        /// The flag that names the file.
+        flag: &'static str,
         /// What is wrong with it.
         cause: String,
     },
@@ -120,7 +136,10 @@ impl Error {
     /// Whether it is for the flags to change: exit status 2, and 1 otherwise.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Hub(_) | Self::WebSocket(_) | Self::Tls { .. } | Self::Cluster { .. })
+        matches!(
+            self,
+            Self::Hub(_) | Self::WebSocket(_) | Self::Tls { .. } | Self::Secret { .. } | Self::Cluster { .. }
+        )
     }
 }
 

@@ -1,11 +1,11 @@
 //! Where messages wait for users who are away.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
-use tok_core::{Durability, HubBuilder};
+use tok_core::{Durability, HubBuilder, queue::Queue};
 use tok_queue::MemoryQueue;
 
-use super::{Error, Flags};
+use super::{Error, Flags, health::Health};
 
 /// `--queue`.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,47 +45,51 @@ impl fmt::Debug for QueueName {
     }
 }
 
-/// Gives the hub the queue that the flags ask for.
-pub(super) async fn with_queue(builder: HubBuilder, flags: &Flags) -> Result<HubBuilder, Error> {
+/// Gives the hub the queue that the flags ask for, and returns it if it can fail: then `health` watches it.
+pub(super) async fn with_queue(
+    builder: HubBuilder,
+    flags: &Flags,
+    health: &Arc<Health>,
+) -> Result<(HubBuilder, Option<Arc<dyn Queue>>), Error> {
     const BYTES_A_MESSAGE: u64 = 8 * 1024;
     const MIB: u64 = 1024 * 1024;
 
     let builder = if flags.write_back { builder.durability(Durability::WriteBack) } else { builder };
     let messages = flags.max_queued;
     let bytes = messages.saturating_mul(BYTES_A_MESSAGE).max(8 * MIB);
-    match &flags.queue {
-        QueueName::None => Ok(builder),
+    let queue: Arc<dyn Queue> = match &flags.queue {
+        QueueName::None => return Ok((builder, None)),
         QueueName::Memory => {
             let queue = MemoryQueue::builder()
                 .max_messages(messages)
                 .max_bytes(bytes)
                 .max_total_bytes(bytes.max(256 * MIB))
                 .build()?;
-            Ok(builder.queue(queue))
+            return Ok((builder.queue(queue), None));
         }
         #[cfg(feature = "redb")]
         QueueName::Redb(path) => {
             let queue = tok_queue::RedbQueue::builder().max_messages(messages).max_bytes(bytes);
-            let queue = queue.open(path).map_err(|error| match error {
+            Arc::new(queue.open(path).map_err(|error| match error {
                 tok_queue::OpenError::Config(error) => Error::Hub(error),
                 error => unusable("redb", &error),
-            })?;
-            Ok(builder.queue(queue))
+            })?)
         }
         #[cfg(feature = "nats")]
         QueueName::Nats(url) => {
             let queue = tok_queue::NatsQueue::builder(url).max_messages(messages).max_bytes(bytes);
-            Ok(builder.queue(queue.connect().await.map_err(|error| cannot_connect("nats", error))?))
+            Arc::new(queue.connect().await.map_err(|error| cannot_connect("nats", error))?)
         }
         #[cfg(feature = "redis")]
         QueueName::Redis(url) => {
             let queue = tok_queue::RedisQueue::builder(url).max_messages(messages).max_bytes(bytes);
-            Ok(builder.queue(queue.connect().await.map_err(|error| cannot_connect("redis", error))?))
+            Arc::new(queue.connect().await.map_err(|error| cannot_connect("redis", error))?)
         }
         // Flags are checked: an engine that is not compiled in does not come here.
         #[allow(unreachable_patterns)]
-        _ => Err(Error::Queue { engine: "of that kind", cause: "it is not compiled in".to_owned() }),
-    }
+        _ => return Err(Error::Queue { engine: "of that kind", cause: "it is not compiled in".to_owned() }),
+    };
+    Ok((builder.queue(health.watch(Arc::clone(&queue))), Some(queue)))
 }
 
 #[cfg(any(feature = "nats", feature = "redis"))]

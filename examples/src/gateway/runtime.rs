@@ -3,21 +3,22 @@
 use std::io;
 
 use tok_core::ShutdownReport;
-use tok_tls::TlsConfig;
 
 use super::{
-    Error, Flags,
-    serve::{Listeners, serve},
+    Error, Flags, Signals,
+    listeners::{Listeners, Together},
+    reload::Replaceable,
+    serve::serve,
     sockets::Sockets,
 };
 
 /// Serves on tokio's threads.
-pub(super) fn on_tokio<S: Future<Output = ()>>(
+pub(super) fn on_tokio(
     flags: &Flags,
-    tls: Option<TlsConfig>,
+    files: Replaceable,
     sockets: Sockets,
     ready: impl FnOnce(),
-    stop: impl FnOnce() -> io::Result<S>,
+    signals: impl FnOnce() -> io::Result<Signals>,
 ) -> Result<ShutdownReport, Error> {
     use tokio::net::{TcpListener, UnixListener};
 
@@ -31,16 +32,15 @@ pub(super) fn on_tokio<S: Future<Output = ()>>(
     }
     let runtime = builder.enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let stop = stop().map_err(Error::Signals)?;
-        let listen =
-            |listener: Option<std::net::TcpListener>| listener.map(TcpListener::from_std).transpose();
+        let signals = signals().map_err(Error::Signals)?;
+        let listen = |sockets| Together::new(sockets, TcpListener::from_std).map_err(Error::Runtime);
         let listeners = Listeners {
-            ws: listen(sockets.ws).map_err(Error::Runtime)?,
-            tcp: listen(sockets.tcp).map_err(Error::Runtime)?,
+            ws: listen(sockets.ws)?,
+            tcp: listen(sockets.tcp)?,
             unix: sockets.unix.map(UnixListener::from_std).transpose().map_err(Error::Runtime)?,
-            metrics: listen(sockets.metrics).map_err(Error::Runtime)?,
+            metrics: listen(sockets.metrics)?,
         };
-        serve(flags, tok_core::rt::Tokio, tls, listeners, ready, stop).await
+        serve(flags, tok_core::rt::Tokio, files, listeners, ready, signals).await
     })
 }
 
@@ -65,17 +65,17 @@ mod smol_workers {
         rt::{BoxFuture, Instant, Runtime, Smol},
     };
 
-    use super::{Error, Flags, Listeners, Sockets, TlsConfig, serve};
+    use super::{Error, Flags, Listeners, Replaceable, Signals, Sockets, Together, serve};
 
     /// Serves on threads of an executor of its own: the size of smol's global one is an environment variable's to set.
-    pub(in crate::gateway) fn on_smol<S: Future<Output = ()>>(
+    pub(in crate::gateway) fn on_smol(
         flags: &Flags,
-        tls: Option<TlsConfig>,
+        files: Replaceable,
         sockets: Sockets,
         ready: impl FnOnce(),
-        stop: impl FnOnce() -> io::Result<S>,
+        signals: impl FnOnce() -> io::Result<Signals>,
     ) -> Result<ShutdownReport, Error> {
-        let stop = stop().map_err(Error::Signals)?;
+        let signals = signals().map_err(Error::Signals)?;
         let workers = Workers(Arc::new(Executor::new()));
         // Dropping the sender ends the workers.
         let (running, ended) = smol::channel::bounded::<()>(1);
@@ -92,15 +92,14 @@ mod smol_workers {
             }
             let running = running;
             let result = smol::block_on(async {
-                let listen =
-                    |listener: Option<std::net::TcpListener>| listener.map(TcpListener::try_from).transpose();
+                let listen = |sockets| Together::new(sockets, TcpListener::try_from).map_err(Error::Runtime);
                 let listeners = Listeners {
-                    ws: listen(sockets.ws).map_err(Error::Runtime)?,
-                    tcp: listen(sockets.tcp).map_err(Error::Runtime)?,
+                    ws: listen(sockets.ws)?,
+                    tcp: listen(sockets.tcp)?,
                     unix: sockets.unix.map(UnixListener::try_from).transpose().map_err(Error::Runtime)?,
-                    metrics: listen(sockets.metrics).map_err(Error::Runtime)?,
+                    metrics: listen(sockets.metrics)?,
                 };
-                serve(flags, workers.clone(), tls, listeners, ready, stop).await
+                serve(flags, workers.clone(), files, listeners, ready, signals).await
             });
             drop(running);
             result

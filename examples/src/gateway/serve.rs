@@ -1,51 +1,41 @@
 //! The hub, and the listeners on it, from ready to drained.
 
-use std::{
-    future::{Future, pending},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::future::{Either, join, join3, select};
+use futures_util::future::{Either, join3, join4, select};
 use tok_cluster::Cluster;
-use tok_core::{Hub, ShutdownReport, rt::Runtime, transport::Accept};
-use tok_tls::{TlsConfig, TlsListener};
+use tok_core::{Hub, ShutdownReport, queue::Queue, rt::Runtime, transport::Accept};
+use tok_tls::TlsListener;
 use tok_ws::{WsConfigError, WsHandler};
 
 use super::{
-    Error, Flags, Frames,
+    Error, Flags, Frames, Signals,
     actor::{Echo, Operations},
     cluster,
     goodbye::goodbye,
+    health::Health,
+    listeners::Listeners,
     login::Door,
     metrics::Metrics,
     queue::with_queue,
+    reload::Replaceable,
 };
 
-/// Listeners of one runtime.
-#[derive(Debug)]
-pub(super) struct Listeners<T, U> {
-    pub(super) ws: Option<T>,
-    pub(super) tcp: Option<T>,
-    pub(super) unix: Option<U>,
-    pub(super) metrics: Option<T>,
-}
-
-/// Serves until `stop` is ready, then drains.
+/// Serves until the signals stop it, then drains.
 pub(super) async fn serve<T: Accept, U: Accept>(
     flags: &Flags,
     runtime: impl Runtime + Clone,
-    tls: Option<TlsConfig>,
+    files: Replaceable,
     listeners: Listeners<T, U>,
     ready: impl FnOnce(),
-    stop: impl Future<Output = ()>,
+    signals: Signals,
 ) -> Result<ShutdownReport, Error> {
     let Listeners { ws, tcp, unix, metrics: questions } = listeners;
     let cluster = cluster::connect(flags, runtime.clone()).await?;
-    let metrics = questions.is_some().then(|| Metrics::new(cluster.clone()));
-    let hub = hub(flags, runtime, cluster.as_ref(), metrics.as_ref()).await?;
-    let door = Door::new(flags.token.as_deref(), flags.echo);
+    let health = Health::new(cluster.clone());
+    let metrics = questions.is_some().then(|| Metrics::new(Arc::clone(&health)));
+    let (hub, queue) = hub(flags, runtime, &health, metrics.as_ref()).await?;
+    let door = Door::new(files.token.clone(), flags.echo);
     let frames = tok_tcp::Server::new(hub.clone(), door.clone());
     let ws = match ws {
         Some(listener) => Some((listener, websocket(flags, &hub, door)?)),
@@ -56,11 +46,11 @@ pub(super) async fn serve<T: Accept, U: Accept>(
     }
     ready();
     let clients = async {
-        match tls {
+        match &files.tls {
             None => listen(&frames, ws, tcp, unix).await,
             Some(tls) => {
                 let ws = ws.map(|(listener, handler)| (TlsListener::new(listener, tls.clone()), handler));
-                let tcp = tcp.map(|listener| TlsListener::new(listener, tls));
+                let tcp = tcp.map(|listener| TlsListener::new(listener, tls.clone()));
                 listen(&frames, ws, tcp, unix).await;
             }
         }
@@ -71,15 +61,21 @@ pub(super) async fn serve<T: Accept, U: Accept>(
             _ => pending().await,
         }
     };
+    let Signals { stop, reload } = signals;
+    let (reloading, watching) =
+        (files.reload_at(flags, reload), health.keep(&**hub.runtime(), queue.as_deref()));
     let draining = async {
         stop.await;
-        if let Some(metrics) = &metrics {
-            metrics.drains();
-        }
-        drain(flags.drain_timeout, &hub, cluster.as_ref()).await
+        health.drains();
+        tracing::info!(target: "gateway", "draining");
+        let report = drain(flags.drain_timeout, &hub, cluster.as_ref()).await;
+        let (sessions, forced, unstored) = (report.sessions, report.forced, report.unstored);
+        tracing::info!(target: "gateway", sessions, cut_off = forced, unstored, "drained");
+        report
     };
     // While it drains the listeners answer logins with a refusal.
-    match select(pin!(draining), pin!(join(clients, operators))).await {
+    let serving = join4(clients, operators, reloading, watching);
+    match select(pin!(draining), pin!(serving)).await {
         Either::Left((report, _)) => Ok(report),
         // Listeners never end by themselves.
         Either::Right((_, draining)) => Ok(draining.await),
@@ -111,7 +107,9 @@ async fn accept<L: Accept>(server: &tok_tcp::Server, listener: Option<L>) {
 fn websocket(flags: &Flags, hub: &Hub, door: Door) -> Result<WsHandler, WsConfigError> {
     let handler = WsHandler::builder(hub.clone(), door)
         .engine(flags.engine)
-        .origins(flags.origins.clone())
+        .hosts(flags.hosts())
+        .origins(flags.origins())
+        .subprotocols(flags.subprotocols.iter().cloned())
         .framing(match flags.frames {
             Frames::Auto => &tok_ws::AUTO,
             Frames::Text => &tok_ws::TEXT,
@@ -123,12 +121,11 @@ fn websocket(flags: &Flags, hub: &Hub, door: Door) -> Result<WsHandler, WsConfig
 async fn hub(
     flags: &Flags,
     runtime: impl Runtime,
-    cluster: Option<&Cluster>,
+    health: &Arc<Health>,
     metrics: Option<&Arc<Metrics>>,
-) -> Result<Hub, Error> {
+) -> Result<(Hub, Option<Arc<dyn Queue>>), Error> {
     const GIB: usize = 1 << 30;
 
-    let max_message = flags.max_message;
     let builder = match (flags.echo, metrics.cloned()) {
         (true, metrics) => Hub::builder(Echo { metrics }),
         (false, metrics) => Hub::builder(Operations { metrics }),
@@ -140,23 +137,26 @@ async fn hub(
         .read_timeout(flags.read_timeout)
         .write_timeout(flags.write_timeout)
         .ping_interval(flags.ping_interval)
-        .max_message(max_message)
-        // What a client may send it may be sent, and the server's own lines fit whatever the flag says.
-        .max_outgoing(max_message.max(4096))
-        .max_memory(GIB.max(max_message.saturating_mul(2)))
+        .max_memory(GIB.max(flags.max_message.unwrap_or_default().saturating_mul(2)))
         .max_sessions(flags.max_connections)
         .max_sessions_per_user(flags.max_per_user)
         .max_backlog(flags.max_backlog)
-        .bye(move |session, reason| goodbye(session, reason, max_message));
+        .bye(goodbye);
+    let builder = match flags.max_message {
+        // What a client may send it may be sent, and the server's own lines fit whatever the flag says.
+        Some(bytes) => builder.max_message(bytes).max_outgoing(bytes.max(4096)),
+        None => builder,
+    };
     let builder = match metrics {
         Some(metrics) => metrics.count(builder),
         None => builder,
     };
-    let builder = match cluster {
+    let builder = match health.cluster() {
         Some(cluster) => builder.relay(cluster.clone()),
         None => builder,
     };
-    Ok(with_queue(builder, flags).await?.build()?)
+    let (builder, queue) = with_queue(builder, flags, health).await?;
+    Ok((builder.build()?, queue))
 }
 
 /// Ends the sessions, then this node's place in the cluster.

@@ -1,14 +1,13 @@
 //! What the gateway shows to clients that connect over TLS.
 
 use std::{
-    error::Error as _,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
 use tok_tls::{TlsConfig, TlsConfigError};
 
-use super::Error;
+use super::{Error, in_one_line};
 
 /// `--tls-cert` and `--tls-key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,23 +19,25 @@ pub struct TlsFiles {
 
 impl TlsFiles {
     pub(super) fn load(&self) -> Result<TlsConfig, Error> {
-        let (chain, key) = (read(&self.cert)?, read(&self.key)?);
+        let (chain, key) = (read(CERT, &self.cert)?, read(KEY, &self.key)?);
         TlsConfig::from_pem(&chain, &key).map_err(|error| {
-            let path = match error {
-                TlsConfigError::NoCertificate | TlsConfigError::Certificate(_) => &self.cert,
-                _ => &self.key,
+            let flag = match error {
+                TlsConfigError::NoCertificate | TlsConfigError::Certificate(_) => CERT,
+                _ => KEY,
             };
-            let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-            unusable(path, &format!("{error}{cause}"))
+            unusable(flag, &error)
         })
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error: io::Error| unusable(path, &error.to_string()))
+const CERT: &str = "--tls-cert";
+const KEY: &str = "--tls-key";
+
+fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| unusable(flag, &error))
 }
 
-fn unusable(path: &Path, cause: &str) -> Error {
-    // One line is all that there is for it.
-    Error::Tls { path: path.display().to_string(), cause: cause.replace('\n', " ") }
+/// Names the flag and not the file: whoever takes the flag for the key itself must not find the key in a log.
+fn unusable(flag: &'static str, cause: &dyn std::error::Error) -> Error {
+    Error::Tls { flag, cause: in_one_line(cause) }
 }

@@ -8,6 +8,7 @@ mod support;
 mod client;
 #[cfg(feature = "redb")]
 mod durable;
+mod log;
 mod login;
 mod loss;
 mod metrics;

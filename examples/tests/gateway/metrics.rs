@@ -85,6 +85,7 @@ async fn while_it_drains_it_wants_no_traffic() {
     gateway.signal("TERM").await;
     assert_eq!(lingers.until_close().await, (vec!["!bye drain".to_owned()], 1001));
     assert_eq!(get(gateway.metrics(), "/healthz").await, (503, "draining\n".to_owned()));
+    assert_eq!(get(gateway.metrics(), "/livez").await, (200, "ok\n".to_owned()));
     assert_eq!(sample(&get(gateway.metrics(), "/metrics").await.1, "tok_draining"), 1);
     drop(lingers);
     assert_eq!(gateway.ended().await, Some(0));
@@ -113,4 +114,26 @@ async fn questions_that_make_no_sense_are_answered_and_hold_up_nobody() {
     assert!(answer(&gateway, "hello\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
     let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(20_000));
     assert!(answer(&gateway, &long).await.starts_with("HTTP/1.1 4"));
+}
+
+#[tokio::test]
+async fn silent_connections_do_not_starve_the_metrics() {
+    const SILENT: usize = 200;
+
+    let gateway = Gateway::start("--metrics 127.0.0.1:0").await;
+    let mut silent = Vec::new();
+    for number in 0..SILENT {
+        let mut stream = within("a connection", TcpStream::connect(gateway.metrics())).await.unwrap();
+        if number % 2 == 0 {
+            // One that has been cut cannot be written to.
+            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\n").await;
+        }
+        silent.push(stream);
+        assert_eq!(get(gateway.metrics(), "/livez").await.0, 200);
+    }
+    // Past the bound the oldest go at once, the others after the time for the head of a request.
+    for stream in &mut silent {
+        let _ = within("the cut", stream.read_to_end(&mut Vec::new())).await;
+    }
+    assert_eq!(get(gateway.metrics(), "/healthz").await.0, 200);
 }

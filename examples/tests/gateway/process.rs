@@ -2,7 +2,7 @@
 
 use futures_util::future::select_all;
 
-use crate::support::{Gateway, Process, RawWs, Tcp, Ws, request, status};
+use crate::support::{Folder, Gateway, Process, RawWs, Tcp, Ws, request, status};
 
 #[tokio::test]
 async fn what_cannot_be_served_is_one_line_and_status_2() {
@@ -16,10 +16,78 @@ async fn what_cannot_be_served_is_one_line_and_status_2() {
         "--runtime async-std",
         "--frobnicate",
         "--max-message 0",
+        "--token=",
+        "--token-file /nowhere/token",
+        "--token a --token-file b",
+        "--host http://chat.example",
+        "--subprotocol a(b",
+        "--log loud",
     ] {
         let (status, out, err) = Process::run(flags).await;
         assert_eq!((status, out.as_str()), (Some(2), ""), "{flags}: {err}");
         assert_eq!(err.lines().count(), 1, "{flags}: {err}");
+    }
+}
+
+/// Misspelt flags, unknown engines, and brokers that are not there.
+#[tokio::test]
+async fn no_line_repeats_a_secret() {
+    let folder = Folder::new();
+    folder.write("empty", b"\n");
+    let empty = format!("--token-file {}", folder.path("empty").display());
+    for flags in [
+        "--clusterr=redis://:pa55-w0rd@h",
+        "--cluster=amqp://u:pa55-w0rd@h",
+        "--cluster :pa55-w0rd@h",
+        "--queue rediss://u:pa55-w0rd@h:1",
+        "--queue valkey:redis://:pa55-w0rd@h",
+        "--tokken=pa55-w0rd",
+        "--Token=pa55-w0rd",
+        "--token:pa55-w0rd",
+        "--echo pa55-w0rd",
+        "--echo=pa55-w0rd",
+        "--token-file pa55-w0rd",
+        "--tls-cert pa55-w0rd --tls-key pa55-w0rd",
+        "--workers pa55-w0rd",
+        &empty,
+        #[cfg(feature = "redis")]
+        "--queue redis:redis://u:pa55-w0rd@",
+        #[cfg(feature = "redis")]
+        "--queue redis:redis://u:pa55-w0rd@h:port",
+        #[cfg(feature = "nats")]
+        "--queue nats:nats://u:pa55-w0rd@h:port",
+        #[cfg(feature = "redis")]
+        "--cluster redis://u:pa55-w0rd@h:port",
+        #[cfg(feature = "nats")]
+        "--cluster nats://u:pa55-w0rd@h:port",
+    ] {
+        let (status, out, err) = Process::run(&format!("--ws 127.0.0.1:0 {flags}")).await;
+        assert_eq!((status, out.as_str(), err.lines().count()), (Some(2), "", 1), "{flags}: {err}");
+        assert!(!err.contains("pa55-w0rd"), "{flags}: {err}");
+    }
+}
+
+/// Nobody answers at these addresses.
+#[cfg(any(feature = "nats", feature = "redis"))]
+#[tokio::test]
+async fn a_broker_that_is_away_is_one_line_without_its_password() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for scheme in [
+        #[cfg(feature = "nats")]
+        "nats",
+        #[cfg(feature = "redis")]
+        "redis",
+        #[cfg(feature = "redis")]
+        "rediss",
+    ] {
+        let url = format!("{scheme}://user:pa55-w0rd@{nobody}");
+        let engine = scheme.replace("rediss", "redis");
+        for flags in [format!("--cluster {url}"), format!("--queue {engine}:{url}")] {
+            let (status, out, err) = Process::run(&format!("--ws 127.0.0.1:0 --log trace {flags}")).await;
+            assert!(status.is_some_and(|status| status > 0) && out.is_empty(), "{flags}: {err}");
+            assert!(err.contains("cannot be reached") && err.lines().count() == 1, "{flags}: {err}");
+            assert!(!err.contains("pa55-w0rd"), "{flags}: {err}");
+        }
     }
 }
 
@@ -57,6 +125,46 @@ async fn sigterm_drains() {
 #[tokio::test]
 async fn sigint_drains_too() {
     drains("", "INT").await;
+}
+
+#[tokio::test]
+async fn sighup_without_files_changes_nothing() {
+    let mut gateway = Process::start("--token secret").await;
+    let mut ws = Ws::settled(gateway.ws(), "uid=alice&token=secret").await;
+    for _ in 0..2 {
+        gateway.signal("HUP").await;
+        gateway.logs("there is no file to read again").await;
+        assert_eq!(ws.ask("E").await, "E");
+    }
+    gateway.signal("TERM").await;
+    assert_eq!(ws.rest().await, (vec!["!bye drain".to_owned()], Some(1001)));
+    drop(ws);
+    assert_eq!(gateway.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn sighup_reads_the_token_again_and_a_bad_one_keeps_the_old() {
+    let folder = Folder::new();
+    folder.write("token", b"first\n");
+    let mut gateway = Process::start(&format!("--token-file {}", folder.path("token").display())).await;
+    let login =
+        async |token: &str| status(gateway.ws(), &request(&format!("/ws?uid=a&token={token}"), "")).await;
+    assert_eq!((login("first").await, login("second").await), (101, 401));
+
+    folder.write("token", b"\n");
+    gateway.signal("HUP").await;
+    gateway.logs("the old token stays").await;
+    let login =
+        async |token: &str| status(gateway.ws(), &request(&format!("/ws?uid=a&token={token}"), "")).await;
+    assert_eq!((login("first").await, login("").await), (101, 401));
+
+    folder.write("token", b"second");
+    gateway.signal("HUP").await;
+    let lines = gateway.logs("the token was read again").await;
+    assert!(lines.iter().all(|line| !line.contains("second") && !line.contains("first")), "{lines:?}");
+    let login =
+        async |token: &str| status(gateway.ws(), &request(&format!("/ws?uid=a&token={token}"), "")).await;
+    assert_eq!((login("first").await, login("second").await), (401, 101));
 }
 
 #[cfg(feature = "smol")]

@@ -6,7 +6,7 @@ use tokio::{
     task::{self, block_in_place},
 };
 
-use crate::support::{Portion, Process, Seen, Sent, Tcp, within};
+use crate::support::{Portion, Process, Seen, Sent, Tcp, get, sample, within};
 
 const MESSAGES: usize = 200;
 
@@ -113,6 +113,38 @@ async fn loses_nothing_when_its_server_is_killed<K: Kind>() {
     assert!(sessions > KILLS, "{sessions} sessions");
 }
 
+/// `/healthz` follows the queue's server, whether clients notice that it is away or nobody does; `/livez` does not.
+async fn is_unhealthy_while_its_server_is_away<K: Kind>() {
+    let mut server = Server::<K>::start().unwrap();
+    let mut gateway = Process::start(&format!("{} --metrics 127.0.0.1:0", flag(&server))).await;
+    let metrics = gateway.metrics();
+    let becomes = async |expected: (u16, &str)| {
+        let is_so =
+            async { while get(metrics, "/healthz").await != (expected.0, format!("{}\n", expected.1)) {} };
+        within(expected.1, is_so).await;
+        assert_eq!(get(metrics, "/livez").await.0, 200);
+    };
+    becomes((200, "ok")).await;
+    server.kill().unwrap();
+    becomes((503, "the queue fails")).await;
+    let lines = gateway.logs("the queue fails").await;
+    assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:?}");
+    assert_eq!(sample(&get(metrics, "/metrics").await.1, "tok_queue_healthy"), 0);
+
+    server.restart().unwrap();
+    becomes((200, "ok")).await;
+    gateway.logs("the queue works again").await;
+    let mut alice = Tcp::login(gateway.tcp(), "alice").await;
+    alice.send("Q600|bob|kept").await;
+    assert_eq!(alice.ask("E").await, "E");
+
+    // One that hangs is no better than one that is gone.
+    server.suspend().unwrap();
+    becomes((503, "the queue fails")).await;
+    server.resume().unwrap();
+    becomes((200, "ok")).await;
+}
+
 async fn needs_a_url<K: Kind>() {
     let (status, out, err) =
         Process::run(&format!("--ws 127.0.0.1:0 --queue {}:http://u:secret@a", K::SCHEME)).await;
@@ -139,6 +171,11 @@ macro_rules! engine {
             }
 
             #[tokio::test]
+            async fn health_follows_the_server_of_the_queue() {
+                super::is_unhealthy_while_its_server_is_away::<$kind>().await;
+            }
+
+            #[tokio::test]
             async fn a_target_that_is_no_url_is_one_line_and_status_2() {
                 super::needs_a_url::<$kind>().await;
             }
@@ -150,3 +187,23 @@ macro_rules! engine {
 engine!(nats, brokers::Nats);
 #[cfg(feature = "redis")]
 engine!(redis, brokers::Redis);
+
+/// NATS refuses a payload over its `max_payload`, 1 MiB by default.
+#[cfg(feature = "nats")]
+#[tokio::test]
+async fn a_max_message_that_the_broker_cannot_carry_is_one_line_with_both_numbers() {
+    let server = Server::<brokers::Nats>::start().unwrap();
+    for broker in [flag(&server), format!("--cluster {}", server.url())] {
+        let (status, out, err) =
+            Process::run(&format!("--ws 127.0.0.1:0 --max-message 2000000 {broker}")).await;
+        assert_eq!((status, out.as_str(), err.lines().count()), (Some(2), "", 1), "{broker}: {err}");
+        let numbers: Vec<usize> =
+            err.split(|char: char| !char.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
+        let limit = numbers.iter().find(|number| (1_000_000..=1 << 20).contains(*number));
+        assert!(numbers.contains(&2_000_000) && limit.is_some(), "{broker}: {err}");
+        // The default is lowered instead.
+        let mut gateway = Process::start(&broker).await;
+        gateway.signal("TERM").await;
+        assert_eq!(gateway.ended().await, Some(0));
+    }
+}

@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Certificate, Gateway, Process, get, number, within};
+use crate::support::{Certificate, Gateway, Process, get, number, request, within};
 
 #[tokio::test]
 async fn both_listeners_speak_tls() {
@@ -140,5 +140,57 @@ async fn files_that_cannot_be_used_are_one_line_and_status_2() {
         let flags = format!("--tcp 127.0.0.1:0 --tls-cert {} --tls-key {}", cert.display(), key.display());
         let (status, out, err) = Process::run(&flags).await;
         assert_eq!((status, out.as_str(), err.lines().count()), (Some(2), "", 1), "{flags}: {err}");
+    }
+}
+
+async fn sighup_renews(flags: &str) {
+    let (certificate, renewed) = (Certificate::new(), Certificate::new());
+    let mut gateway = Process::start(&format!("{} {flags}", certificate.flags())).await;
+    let mut early = certificate.tcp(gateway.tcp(), "early").await;
+    early.settle().await;
+
+    // Only the certificate is there: it is not the key's.
+    fs::copy(renewed.cert(), certificate.cert()).unwrap();
+    gateway.signal("HUP").await;
+    gateway.logs("the old certificate stays").await;
+    certificate.tcp(gateway.tcp(), "second").await.settle().await;
+
+    certificate.install(&renewed);
+    gateway.signal("HUP").await;
+    gateway.logs("the certificate and its key were read again").await;
+    for addr in [gateway.ws(), gateway.tcp()] {
+        assert!(certificate.try_connect(addr).await.is_err(), "the old certificate is still shown");
+        renewed.connect(addr).await;
+    }
+    renewed.tcp(gateway.tcp(), "third").await.settle().await;
+    assert_eq!(early.ask("E").await, "E", "sessions go on");
+    gateway.signal("TERM").await;
+    assert_eq!(early.rest().await, ["!bye drain"]);
+    drop(early);
+    assert_eq!(gateway.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn sighup_renews_the_certificate_and_a_bad_one_keeps_the_old() {
+    sighup_renews("").await;
+}
+
+#[cfg(feature = "smol")]
+#[tokio::test]
+async fn sighup_renews_the_certificate_on_smol() {
+    sighup_renews("--runtime smol --engine async-tungstenite").await;
+}
+
+#[tokio::test]
+async fn a_page_over_http_may_not_connect_where_tls_ends_here() {
+    let certificate = Certificate::new();
+    let gateway = Gateway::start(&certificate.flags()).await;
+    for (origin, expected) in [("https://localhost", 101), ("http://localhost", 403)] {
+        let mut stream = certificate.connect(gateway.ws()).await;
+        let request = request("/ws?uid=a", &format!("Origin: {origin}\r\n"));
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut start = [0; 12];
+        within("an answer", stream.read_exact(&mut start)).await.unwrap();
+        assert_eq!(start, *format!("HTTP/1.1 {expected}").as_bytes(), "{origin}");
     }
 }

@@ -105,12 +105,34 @@ impl Hooks {
     }
 
     pub(crate) fn close(&self, session: &Session, reason: CloseReason) {
+        let uid = session.device().uid();
+        match reason {
+            CloseReason::Slow
+            | CloseReason::Idle
+            | CloseReason::TooBig
+            | CloseReason::BadText
+            | CloseReason::Protocol
+            | CloseReason::Full
+            | CloseReason::Unavailable
+            | CloseReason::Panicked => event!(INFO, user = ?uid, reason = %reason, "a session was ended"),
+            _ => event!(DEBUG, user = ?uid, reason = %reason, "a session ended"),
+        }
         if let Some(hook) = &self.close {
             let _ = guard("close", || hook(session, reason));
         }
     }
 
     pub(crate) fn undelivered(&self, uid: &Uid, message: &Message, why: Undelivered) {
+        match why {
+            Undelivered::Dropped | Undelivered::NotKept => {
+                event!(WARN, user = ?uid, why = ?why, "a message was lost");
+            }
+            Undelivered::Expired | Undelivered::Refused => {
+                event!(INFO, user = ?uid, why = ?why, "a message was not delivered");
+            }
+            // Nothing out of the ordinary: the sender knows, or the message waits.
+            _ => event!(DEBUG, user = ?uid, why = ?why, "a message was not delivered at once"),
+        }
         if let Some(hook) = &self.undelivered {
             let _ = guard("undelivered", || hook(uid, message, why));
         }

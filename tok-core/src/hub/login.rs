@@ -65,7 +65,7 @@ pub(super) async fn login(
 ) -> Result<Session, (Session, CloseReason)> {
     let class = guard("Sso::by_class", || hub.settings.sso.class(&device));
     let mut unusable = match &class {
-        _ if device.uid().check().is_err() => Some(CloseReason::Unauthorized),
+        _ if device.check().is_err() => Some(CloseReason::Unauthorized),
         Err(_) => Some(CloseReason::Panicked),
         Ok(_) => None,
     };

@@ -41,6 +41,7 @@ use crate::{
     Actor, CloseReason, Device, Message, Refusal, SendError, Transport, Uid,
     relay::{Audience, RelayError},
     rt::Runtime,
+    trace::event,
 };
 
 pub use self::{
@@ -88,10 +89,16 @@ impl Hub {
     /// [`serve`](Self::serve) decides.
     ///
     /// # Errors
-    /// The refusal that the client is told: 400 for an unusable uid, 503 while draining or full.
+    /// The refusal that the client is told: 400 for an unusable uid or device id, 503 while draining or full.
     pub fn admit(&self, device: &Device) -> Result<(), Refusal> {
+        self.check_login(device).inspect_err(|refusal| {
+            event!(INFO, user = ?device.uid(), reason = %refusal.reason(), "a login was refused");
+        })
+    }
+
+    fn check_login(&self, device: &Device) -> Result<(), Refusal> {
         let hub = &*self.inner;
-        device.uid().check()?;
+        device.check()?;
         if hub.is_draining() {
             return Err(Refusal::unavailable("the server is shutting down"));
         }

@@ -13,6 +13,7 @@ use crate::{
     Message, MessageId, SendError, Uid,
     relay::Delivery,
     rt::{BoxFuture, Instant},
+    trace::event,
 };
 
 /// A message on its way to a user: what [`Hub::send`](crate::Hub::send) returns. Await it to send.
@@ -178,18 +179,26 @@ impl Future for SendFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut future = match mem::replace(&mut self.0, Progress::Done) {
             Progress::First(send) => match send.run_at_once() {
-                Ok(result) => return Poll::Ready(result),
+                Ok(result) => return Poll::Ready(noted(result)),
                 Err(send) => Box::pin(send.run()),
             },
             Progress::Waiting(future) => future,
             Progress::Done => panic!("`SendFuture` polled after completion"),
         };
-        let result = future.as_mut().poll(cx);
+        let result = future.as_mut().poll(cx).map(noted);
         if result.is_pending() {
             self.0 = Progress::Waiting(future);
         }
         result
     }
+}
+
+/// Tells the log of a message that was refused.
+fn noted(result: Result<Receipt, SendError>) -> Result<Receipt, SendError> {
+    if let Err(error) = &result {
+        event!(INFO, error = %error, "a message was refused");
+    }
+    result
 }
 
 impl fmt::Debug for SendFuture {

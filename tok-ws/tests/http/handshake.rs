@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tok_core::{CloseReason, Device};
-use tok_ws::{Origins, WsConfigError, WsEngine, WsHandler};
+use tok_ws::{Hosts, Origins, WsConfigError, WsEngine, WsHandler};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -108,6 +108,26 @@ async fn each_defect_has_its_status() {
         let request = GOOD.replacen(wrong, instead, 1);
         let answer = ask(&server, &request).await;
         assert_eq!(status(&answer), *expected, "{request}{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_served_is_answered_with_421() {
+    let server =
+        Server::start(builder(hub()).path("/ws").hosts(Hosts::list(["chat.example"]).unwrap())).await;
+    for (wrong, instead, expected) in [
+        ("", "", "101"),
+        ("Host: chat.example", "Host: Chat.Example:8080", "101"),
+        ("Host: chat.example", "Host: evil.example", "421"),
+        ("Host: chat.example", "Host: evil.example\r\nOrigin: http://evil.example", "421"),
+        ("GET /ws?uid=alice", "GET http://evil.example/ws?uid=alice", "421"),
+        // Defects of the handshake come first.
+        ("Host: chat.example\r\n", "", "400"),
+        ("Host: chat.example\r\n", "Host: chat.example\r\nHost: evil.example\r\n", "400"),
+    ] {
+        let request = GOOD.replacen(wrong, instead, 1);
+        let answer = ask(&server, &request).await;
+        assert_eq!(status(&answer), expected, "{request}{answer}");
     }
 }
 

@@ -3,6 +3,7 @@
 
 #[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
 mod flow;
+mod folder;
 mod http;
 mod process;
 mod raw;
@@ -12,13 +13,14 @@ mod ws;
 
 use std::{ffi::OsString, future::Future, net::SocketAddr, path::PathBuf, thread, time::Duration};
 
-use examples::gateway::{self, Addresses, Command, Flags};
+use examples::gateway::{self, Addresses, Command, Flags, Signals};
 use tok_core::ShutdownReport;
 use tokio::sync::oneshot;
 
 #[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
 pub(crate) use self::flow::{Portion, Seen, Sent};
 pub(crate) use self::{
+    folder::Folder,
     http::{get, sample},
     process::Process,
     raw::{RawWs, frame, frame_head, request, status},
@@ -70,10 +72,10 @@ impl Gateway {
         thread::spawn(move || {
             let ready = |addresses: &Addresses| ready.send(addresses.clone()).unwrap();
             let stop = || {
-                Ok(async {
+                Ok(Signals::stop_when(async {
                     // A sender that was dropped stops it, too.
                     let _ = stopped.await;
-                })
+                }))
             };
             let report = gateway::run(&flags, ready, stop).unwrap();
             // A test that does not ask has ended.

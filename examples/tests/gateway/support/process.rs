@@ -1,8 +1,8 @@
 use std::{net::SocketAddr, process::Stdio};
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
 };
 
 use super::within;
@@ -11,6 +11,7 @@ use super::within;
 pub(crate) struct Process {
     child: Child,
     ready: String,
+    log: Lines<BufReader<ChildStderr>>,
 }
 
 impl Process {
@@ -46,7 +47,8 @@ impl Process {
             panic!("no ready line: {said}");
         };
         assert!(ready.starts_with("ready ws="), "{ready}");
-        Self { child, ready }
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, ready, log }
     }
 
     /// Runs it to its end: its exit status, what it wrote to stdout, and to stderr.
@@ -74,6 +76,33 @@ impl Process {
     fn address(&self, listener: &str) -> SocketAddr {
         let mut words = self.ready.split(' ');
         words.find_map(|word| word.strip_prefix(listener)?.strip_prefix('=')).unwrap().parse().unwrap()
+    }
+
+    /// Waits for a line on stderr that contains this; returns all up to it.
+    pub(crate) async fn logs(&mut self, what: &str) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        while !lines.last().is_some_and(|line| line.contains(what)) {
+            match within(what, self.log.next_line()).await.unwrap() {
+                Some(line) => lines.push(line),
+                None => panic!("stderr ended before {what:?}: {lines:?}"),
+            }
+        }
+        lines
+    }
+
+    /// What is left on stderr, to its end.
+    pub(crate) async fn rest_of_the_log(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = within("the end of the log", self.log.next_line()).await.unwrap() {
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// Closes the other end of stderr.
+    pub(crate) fn close_stderr(self) -> Self {
+        let empty = Command::new("true").stderr(Stdio::piped()).spawn().unwrap().stderr.take().unwrap();
+        Self { log: BufReader::new(empty).lines(), ..self }
     }
 
     pub(crate) async fn signal(&self, name: &str) {

@@ -11,6 +11,12 @@ use std::{
 #[cfg(unix)]
 use examples::gateway::{self, Addresses, Command, Flags, HELP, QueueName, Signals};
 
+/// Gives memory back to the system within some ten seconds after a burst, also where what is freed lies between what
+/// lives; glibc's allocator keeps much of it. `_RJEM_MALLOC_CONF` in the environment configures it.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[cfg(not(unix))]
 fn main() -> ExitCode {
     eprintln!("gateway: it listens on Unix sockets and obeys Unix signals; this system has neither");

@@ -95,14 +95,10 @@ impl Health {
             select(pin!(suspected), runtime.sleep_until(due)).await;
             if let Some(cluster) = &self.cluster {
                 let is_well = cluster.healthy();
-                match (cluster_was_well, is_well) {
-                    (true, false) => {
-                        tracing::warn!(target: "gateway", "this node is not well in its cluster")
-                    }
-                    (false, true) => {
-                        tracing::info!(target: "gateway", "this node is well in its cluster again")
-                    }
-                    _ => {}
+                if cluster_was_well && !is_well {
+                    tracing::warn!(target: "gateway", "this node is not well in its cluster");
+                } else if is_well && !cluster_was_well {
+                    tracing::info!(target: "gateway", "this node is well in its cluster again");
                 }
                 cluster_was_well = is_well;
             }

@@ -90,7 +90,8 @@ impl Authenticate<Login> for Door {
     async fn authenticate(&self, login: Login) -> Result<Device, Refusal> {
         let field = |name| login.field_bytes(name);
         // A login that is no form is a bare name.
-        let uid = login.is_form().then(|| field("uid")).unwrap_or(Some(Cow::Borrowed(&login.frame()[..])));
+        let bare = || Some(Cow::Borrowed(&login.frame()[..]));
+        let uid = if login.is_form() { field("uid") } else { bare() };
         let claim = Claim { uid, device: field("device"), token: field("token") };
         let device = self.admit(claim, Some(login.peer()))?;
         device.put_meta(FRAMES_ONLY, "");

@@ -2,7 +2,7 @@
 
 use futures_util::future::select_all;
 
-use crate::support::{Folder, Gateway, Process, RawWs, Tcp, Ws, request, status};
+use crate::support::{Folder, Gateway, Process, RawWs, Tcp, Ws, request, status, within};
 
 #[tokio::test]
 async fn what_cannot_be_served_is_one_line_and_status_2() {
@@ -265,4 +265,38 @@ async fn a_reader_that_never_reads_costs_little_and_nobody_else_anything() {
     assert!(refused > 0 && offline > 0, "it was not too much: {refused} {offline}");
     let (most, _) = gateway.memory();
     assert!(most - before < MOST_KIB, "{} KiB", most - before);
+}
+
+// Memory is read from /proc.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn memory_of_a_burst_of_kept_messages_goes_back_to_the_system() {
+    const USERS: usize = 20;
+    const MESSAGES: usize = 1000;
+    const MOST_LEFT_KIB: u64 = 12 * 1024;
+
+    let gateway = Process::start("").await;
+    let mut alice = Tcp::settled(gateway.tcp(), "alice").await;
+    let (_, before) = gateway.memory();
+    for user in 0..USERS {
+        let message = |number| format!("Q600|user{user}|{}", "x".repeat(1000 + number % 1000));
+        alice.send_all((0..MESSAGES).map(message)).await;
+        assert_eq!(alice.ask("E").await, "E", "no send failed");
+    }
+    let (_, full) = gateway.memory();
+    assert!(full > before + 2 * MOST_LEFT_KIB, "{} KiB is no burst", full - before);
+    for user in 0..USERS {
+        let mut reader = Tcp::login(gateway.tcp(), &format!("uid=user{user}&confirm=1")).await;
+        for _ in 0..MESSAGES {
+            reader.recv().await;
+        }
+        // One question is open at a time: the last one comes before the second echo at the latest.
+        assert_eq!((reader.ask("E").await, reader.ask("E").await), ("E".to_owned(), "E".to_owned()));
+    }
+    let goes_back = async {
+        while gateway.memory().1 > before + MOST_LEFT_KIB {
+            assert_eq!(alice.ask("E").await, "E");
+        }
+    };
+    within("the memory", goes_back).await;
 }

@@ -64,8 +64,8 @@ impl Inner {
         match Key::of(&body) {
             None => answer.send(self.act(&from, body).encode()),
             Some(key) => {
-                if let Err(job) = self.intake.put(key, Job { from, body, answer, bytes }) {
-                    job.answer.send(Reply::Busy.encode());
+                if let Err(answer) = self.intake.put(key, Job { from, body, answer, bytes }) {
+                    answer.send(Reply::Busy.encode());
                 }
             }
         }

@@ -113,15 +113,16 @@ impl Intake {
         Self { state: Mutex::new(state) }
     }
 
-    /// Puts a frame into its line. Gives it back if as much as is allowed waits already, there or in all.
-    pub(super) fn put(&self, key: Key, job: Job) -> Result<(), Job> {
+    /// Puts a frame into its line. If as much as is allowed waits already, there or in all, the place for its answer comes
+    /// back.
+    pub(super) fn put(&self, key: Key, job: Job) -> Result<(), Answer> {
         let mut state = self.state.lock();
         if state.closed || !ALL.allow(state.frames, state.bytes, job.bytes) {
-            return Err(job);
+            return Err(job.answer);
         }
         let bytes = job.bytes;
         match state.lines.get_mut(&key) {
-            Some(line) if !EACH.allow(line.jobs.len(), line.bytes, bytes) => return Err(job),
+            Some(line) if !EACH.allow(line.jobs.len(), line.bytes, bytes) => return Err(job.answer),
             Some(line) => {
                 line.jobs.push_back(job);
                 line.bytes += bytes;

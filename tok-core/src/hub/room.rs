@@ -37,47 +37,42 @@ pub enum JoinError {
 #[derive(Debug)]
 pub(crate) struct Room {
     name: Box<str>,
-    members: Mutex<Members>,
-}
-
-#[derive(Debug)]
-struct Members {
-    sessions: HashMap<SessionId, Arc<Core>>,
-    /// The last member has left, and with it the room leaves the table. Who finds it there looks again.
-    gone: bool,
+    /// `None` once the last member has left, and with it the room leaves the table. Who finds it there looks again.
+    members: Mutex<Option<HashMap<SessionId, Arc<Core>>>>,
 }
 
 impl Room {
     fn new(name: &str, seed: u64) -> Self {
-        Self { name: name.into(), members: Mutex::new(Members { sessions: hash_map(seed), gone: false }) }
+        Self { name: name.into(), members: Mutex::new(Some(hash_map(seed))) }
     }
 
     /// Returns false if the room is gone.
     fn add(&self, core: &Arc<Core>) -> bool {
         let mut members = self.members.lock();
-        if !members.gone {
-            members.sessions.insert(core.id, Arc::clone(core));
-        }
-        !members.gone
+        members.as_mut().map(|members| members.insert(core.id, Arc::clone(core))).is_some()
     }
 
     /// Returns true if the room is gone.
     fn remove(&self, core: &Core) -> bool {
-        let mut members = self.members.lock();
-        members.sessions.remove(&core.id);
-        shrink_map(&mut members.sessions);
-        members.gone |= members.sessions.is_empty();
-        members.gone
+        let mut here = self.members.lock();
+        if let Some(members) = &mut *here {
+            members.remove(&core.id);
+            shrink_map(members);
+            if members.is_empty() {
+                *here = None;
+            }
+        }
+        here.is_none()
     }
 
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.members.lock().sessions.capacity()
+        self.members.lock().as_ref().map_or(0, HashMap::capacity)
     }
 
     /// Offers a message to every member; returns how many take it.
     pub(crate) fn publish(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> usize {
-        offer(self.members.lock().sessions.values(), hub, packet, fx)
+        offer(self.members.lock().iter().flat_map(HashMap::values), hub, packet, fx)
     }
 }
 

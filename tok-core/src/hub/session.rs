@@ -15,6 +15,7 @@ use super::{
     room::{JoinError, Room},
     slot::{Push, Slot},
     sso::Class,
+    timers::TimerIndex,
     user::User,
     waiters::Waiter,
 };
@@ -199,6 +200,7 @@ pub(crate) struct Core {
     confirm: Confirm,
     /// The shutdown's deadline has passed: the task is to stop where it is.
     pub(crate) aborted: AtomicBool,
+    pub(crate) timer: TimerIndex,
 }
 
 /// What became of a message that was offered to a session.
@@ -233,6 +235,7 @@ impl Core {
             connection,
             confirm,
             aborted: AtomicBool::new(false),
+            timer: TimerIndex::default(),
         }
     }
 

@@ -1,14 +1,17 @@
 use std::{
-    cmp::Ordering,
-    collections::BTreeSet,
+    collections::BTreeMap,
     future::poll_fn,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Poll, Waker},
     time::Duration,
 };
 
 use super::{inner::Inner, session::Core};
 use crate::{
+    collections::shrink_list,
     rt::{BoxFuture, Instant},
     sync::Mutex,
 };
@@ -25,49 +28,52 @@ pub(crate) struct Timers {
 
 #[derive(Debug, Default)]
 struct Wheel {
-    /// At most one for each session: it goes when the session asks for another time, or ends.
-    alarms: BTreeSet<Alarm>,
+    /// The sessions to look at in each tick, in any order. Each has one place at most, and knows its index: it leaves the
+    /// place when it asks for another time, or ends.
+    ticks: BTreeMap<u64, Vec<Arc<Core>>>,
     sweeper: Option<Waker>,
     /// What the sweeper sleeps until.
     sleeping: Option<u64>,
 }
 
-/// When a session is to be looked at.
-#[derive(Debug)]
-struct Alarm {
-    tick: u64,
-    core: Weak<Core>,
-}
-
-impl Alarm {
-    fn new(tick: u64, core: &Arc<Core>) -> Self {
-        Self { tick, core: Arc::downgrade(core) }
+impl Wheel {
+    fn add(&mut self, tick: u64, core: &Arc<Core>) {
+        let places = self.ticks.entry(tick).or_default();
+        core.timer.set(places.len());
+        places.push(Arc::clone(core));
     }
 
-    fn key(&self) -> (u64, usize) {
-        (self.tick, self.core.as_ptr().addr())
-    }
-}
-
-impl Ord for Alarm {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-impl PartialOrd for Alarm {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    fn remove(&mut self, tick: u64, core: &Arc<Core>) {
+        let Some(places) = self.ticks.get_mut(&tick) else { return };
+        let index = core.timer.get();
+        // Its time may have come, and the tick may be another's since.
+        if !places.get(index).is_some_and(|here| Arc::ptr_eq(here, core)) {
+            return;
+        }
+        places.swap_remove(index);
+        if let Some(moved) = places.get(index) {
+            moved.timer.set(index);
+        }
+        shrink_list(places);
+        if places.is_empty() {
+            self.ticks.remove(&tick);
+        }
     }
 }
 
-impl PartialEq for Alarm {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
+/// A session's index among those of its tick. It changes only under the wheel's lock.
+#[derive(Debug, Default)]
+pub(crate) struct TimerIndex(AtomicU32);
+
+impl TimerIndex {
+    fn get(&self) -> usize {
+        usize::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    fn set(&self, index: usize) {
+        self.0.store(u32::try_from(index).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 }
-
-impl Eq for Alarm {}
 
 /// How coarse deadlines are.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
@@ -88,9 +94,9 @@ impl Timers {
         let sweeper = {
             let mut wheel = self.wheel.lock();
             if let Some(armed) = armed {
-                wheel.alarms.remove(&Alarm::new(tick_of(armed), core));
+                wheel.remove(tick_of(armed), core);
             }
-            wheel.alarms.insert(Alarm::new(tick, core));
+            wheel.add(tick, core);
             if wheel.sleeping.is_none_or(|sleeping| tick < sleeping) { wheel.sweeper.take() } else { None }
         };
         if let Some(sweeper) = sweeper {
@@ -101,26 +107,24 @@ impl Timers {
 
     /// Forgets a session that has ended, whose last [`arm`](Self::arm) returned `armed`.
     pub(crate) fn disarm(&self, armed: Instant, core: &Arc<Core>) {
-        self.wheel.lock().alarms.remove(&Alarm::new(tick_of(armed), core));
+        self.wheel.lock().remove(tick_of(armed), core);
     }
 
     /// The sessions that wait for a time.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.wheel.lock().alarms.len()
+        self.wheel.lock().ticks.values().map(Vec::len).sum()
     }
 
     fn due(&self, now: Instant) -> Vec<Arc<Core>> {
+        let mut wheel = self.wheel.lock();
         let mut due = Vec::new();
-        {
-            let mut wheel = self.wheel.lock();
-            while wheel.alarms.first().is_some_and(|alarm| start_of(alarm.tick) <= now) {
-                due.extend(wheel.alarms.pop_first());
+        while let Some(first) = wheel.ticks.first_entry() {
+            if start_of(*first.key()) > now {
+                break;
             }
+            due.append(&mut first.remove());
         }
-        let mut due: Vec<_> = due.iter().filter_map(|alarm| alarm.core.upgrade()).collect();
-        // In an order that no address decides: a simulation takes the same steps each time.
-        due.sort_unstable_by_key(|core| core.id);
         due
     }
 }
@@ -140,7 +144,7 @@ pub(crate) async fn run(hub: Weak<Inner>) {
             let Some(hub) = hub.upgrade() else { return Poll::Ready(()) };
             let wake_at = {
                 let mut wheel = hub.timers.wheel.lock();
-                let first = wheel.alarms.first().map(|alarm| alarm.tick);
+                let first = wheel.ticks.keys().next().copied();
                 wheel.sleeping = first;
                 wheel.sweeper = Some(cx.waker().clone());
                 first.map(start_of)

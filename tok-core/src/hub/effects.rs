@@ -79,6 +79,12 @@ impl Effects {
 }
 
 impl Effects {
+    /// What it would wake.
+    #[cfg(test)]
+    pub(crate) fn into_wakers(mut self) -> Vec<Waker> {
+        std::iter::from_fn(|| self.wakers.pop()).collect()
+    }
+
     /// As [`run`](Self::run), for messages to many: other tasks get their turn in between. Await what this returns.
     pub(crate) fn run_in_turns(mut self, hub: &Arc<Inner>) -> Outputs<'_> {
         let cores = mem::take(&mut self.outputs);

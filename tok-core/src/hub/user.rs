@@ -1,13 +1,16 @@
 //! One user: sessions, the log, and what is under way for them.
 
 mod attach;
+mod receipts;
 
 use std::{
     sync::{Arc, Weak},
     task::Waker,
 };
 
+use self::receipts::Receipts;
 use super::{
+    Outcome,
     effects::{Effects, Ticket},
     hooks::Undelivered,
     inner::Inner,
@@ -53,11 +56,7 @@ pub(crate) struct State {
     pub(crate) queue_failing: bool,
     /// Messages whose store failed, so that nobody knows whether the queue has them.
     pub(crate) unsure: Option<Vec<LogEntry>>,
-    /// Receipts of kept messages that somebody holds.
-    receipts: usize,
-    /// Messages that ended otherwise than confirmed, while there are receipts.
-    lapsed: Vec<u64>,
-    waiters: Vec<(u64, Waker)>,
+    receipts: Receipts,
     tickets: HashMap<u64, Arc<Ticket>>,
     online: bool,
     /// Logins that have asked the cluster for their epoch, and what other nodes' newer logins fence meanwhile.
@@ -89,9 +88,7 @@ impl User {
             fence_due: false,
             queue_failing: false,
             unsure: None,
-            receipts: 0,
-            lapsed: Vec::new(),
-            waiters: Vec::new(),
+            receipts: Receipts::default(),
             tickets: crate::collections::hash_map(hub.seed),
             online: false,
             claims: 0,
@@ -133,7 +130,7 @@ impl State {
         self.sessions.is_empty()
             && self.log.is_empty()
             && !self.lane
-            && self.receipts == 0
+            && self.receipts.is_empty()
             && self.claims == 0
     }
 
@@ -195,7 +192,7 @@ impl State {
         let live = self.live();
         let at_once = live > 0 && !hub.writes_ahead();
         let pos = self.log.append(Arc::clone(packet), at_once);
-        self.receipts += 1;
+        self.receipts.add(pos);
         if at_once {
             self.feed_all(hub, fx);
             self.want_lane(hub, fx);
@@ -235,7 +232,7 @@ impl State {
     /// A message expired: it leaves memory, if it is still there, and whoever waits for it learns of it.
     pub(crate) fn expired(&mut self, pos: u64, fx: &mut Effects) {
         self.log.remove(pos);
-        self.lapse(pos);
+        self.receipts.end(pos, Outcome::Lapsed, fx);
         if let Some(ticket) = self.tickets.remove(&pos) {
             ticket.settle(Ok(None), fx);
         }
@@ -319,7 +316,7 @@ impl State {
     pub(crate) fn confirm(&mut self, hub: &Inner, core: &Core, cursor: Cursor, fx: &mut Effects) {
         if core.slot.lock().is_live() {
             self.log.confirm(cursor);
-            self.wake_waiters(fx);
+            self.receipts.confirm(self.log.confirmed().pos, |_| false, fx);
             self.want_lane(hub, fx);
         }
     }
@@ -365,7 +362,7 @@ impl State {
     pub(crate) fn refused(&mut self, batch: &[LogEntry], fx: &mut Effects, error: impl Fn() -> SendError) {
         for entry in batch {
             self.log.remove(entry.pos);
-            self.lapse(entry.pos);
+            self.receipts.end(entry.pos, Outcome::Lapsed, fx);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
                 ticket.settle(Err(error()), fx);
             }
@@ -390,52 +387,29 @@ impl State {
         }
     }
 
-    /// Notes for receipts that a message ended otherwise than confirmed.
-    pub(crate) fn lapse(&mut self, pos: u64) {
-        if self.receipts > 0 {
-            self.lapsed.push(pos);
+    /// What became of a message with a receipt, if it has ended. If not, `waker` is woken when it does; `key` names the
+    /// waiter from its second call on.
+    pub(crate) fn poll_outcome(&mut self, pos: u64, key: &mut Option<u64>, waker: &Waker) -> Option<Outcome> {
+        let outcome = self.receipts.outcome(pos);
+        if outcome.is_none() {
+            self.receipts.wait(pos, key, waker);
         }
+        outcome
     }
 
-    pub(crate) fn wake_waiters(&mut self, fx: &mut Effects) {
-        let confirmed = self.log.confirmed().pos;
-        let lapsed = &self.lapsed;
-        self.waiters.retain_mut(|(pos, waker)| {
-            let done = *pos <= confirmed || lapsed.contains(pos);
-            if done {
-                fx.wake(Some(waker.clone()));
-            }
-            !done
-        });
-    }
-
-    /// What is known of a message with a receipt: whether it is confirmed, if it has ended.
-    pub(crate) fn fate(&self, pos: u64) -> Option<bool> {
-        if self.lapsed.contains(&pos) {
-            return Some(false);
-        }
-        (pos <= self.log.confirmed().pos).then_some(true)
-    }
-
-    pub(crate) fn wait(&mut self, pos: u64, waker: &Waker) {
-        if !self.waiters.iter().any(|(other, waiting)| *other == pos && waiting.will_wake(waker)) {
-            self.waiters.push((pos, waker.clone()));
-        }
+    pub(crate) fn stop_waiting(&mut self, pos: u64, key: u64) {
+        self.receipts.give_up(pos, key);
     }
 
     pub(crate) fn drop_receipt(&mut self, pos: u64) {
-        self.receipts -= 1;
-        self.waiters.retain(|(other, _)| *other != pos);
-        if self.receipts == 0 {
-            self.lapsed = Vec::new();
-        }
+        self.receipts.remove(pos);
     }
 
     pub(crate) fn acknowledge(&mut self, hub: &Inner, core: &Core, id: MessageId, fx: &mut Effects) -> bool {
         let cursor = core.slot.lock().acknowledge(id);
         if let Some(cursor) = cursor {
             self.log.confirm(cursor);
-            self.wake_waiters(fx);
+            self.receipts.confirm(self.log.confirmed().pos, |_| false, fx);
             self.feed(hub, core, fx);
         }
         cursor.is_some()

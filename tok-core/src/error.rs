@@ -107,6 +107,11 @@ pub enum SendError {
     /// The hub is shutting down and the message was not to be kept.
     #[error("the hub is shutting down")]
     Draining,
+    /// Messages that are stored for the user could not be read from the queue within
+    /// [`send_timeout`](crate::HubBuilder::send_timeout). This one was not to be kept; it is not delivered, because it
+    /// would overtake them.
+    #[error("messages that wait for this user cannot be read from the queue")]
+    BacklogUnread,
     /// The queue failed. Whether it has the message is unknown; no session was given it.
     #[error("the queue failed")]
     Queue(#[source] QueueError),

@@ -166,21 +166,28 @@ impl<T> Default for Few<T> {
     }
 }
 
-/// Where the sender of a message that has to be stored first waits.
-#[derive(Debug, Default)]
-pub(crate) struct Ticket(Mutex<(Option<Verdict>, Option<Waker>)>);
+/// Where a sender waits for a decision.
+#[derive(Debug)]
+pub(crate) struct Ticket<T>(Mutex<(Option<T>, Option<Waker>)>);
 
-/// It is stored, and so many sessions of other nodes were told; or its time ran out before that.
-type Verdict = Result<Option<usize>, SendError>;
+/// What became of a message that has to be stored: it is, and so many sessions of other nodes were told; or its time ran
+/// out before that.
+pub(crate) type Verdict = Result<Option<usize>, SendError>;
 
-impl Ticket {
-    pub(crate) fn settle(&self, result: Verdict, fx: &mut Effects) {
+impl<T> Default for Ticket<T> {
+    fn default() -> Self {
+        Self(Mutex::new((None, None)))
+    }
+}
+
+impl<T> Ticket<T> {
+    pub(crate) fn settle(&self, result: T, fx: &mut Effects) {
         let mut ticket = self.0.lock();
         ticket.0 = Some(result);
         fx.wake(ticket.1.take());
     }
 
-    pub(crate) fn poll(&self, waker: &Waker) -> Option<Verdict> {
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<T> {
         let mut ticket = self.0.lock();
         if ticket.0.is_none() {
             ticket.1 = Some(waker.clone());

@@ -435,6 +435,7 @@ fn give(
     }
     fx.wake(core.slot.lock().unpark());
     state.feed(hub, core, fx);
+    state.backlog_read(fx);
 }
 
 /// Counts lanes, so that a shutdown can wait for the last.

@@ -2,7 +2,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -63,6 +63,8 @@ pub(crate) struct Packet {
     others: Mutex<Vec<(&'static Framing, Frame)>>,
     budget: Arc<Budget>,
     charged: AtomicUsize,
+    /// Some session has it in its outbox, or had.
+    reached: AtomicBool,
 }
 
 impl Packet {
@@ -95,6 +97,7 @@ impl Packet {
             others: Mutex::default(),
             budget: Arc::clone(budget),
             charged: AtomicUsize::new(bytes),
+            reached: AtomicBool::new(false),
         }
     }
 
@@ -117,6 +120,15 @@ impl Packet {
 
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    pub(crate) fn set_reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a session that held it back has put it into its outbox.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
     }
 
     /// What it counts for where one connection's or one user's messages are bounded in bytes.

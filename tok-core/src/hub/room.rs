@@ -4,7 +4,7 @@ use super::{
     effects::Effects,
     inner::Inner,
     packet::Packet,
-    session::{Core, SessionId},
+    session::{Core, Offered, SessionId},
 };
 use crate::{
     Uid,
@@ -56,7 +56,7 @@ impl Room {
     /// Offers a message to every member; returns how many take it.
     pub(crate) fn publish(&self, hub: &Inner, packet: &Arc<Packet>, fx: &mut Effects) -> usize {
         let members = self.members.lock();
-        members.values().filter(|member| member.offer(hub, packet, None, fx)).count()
+        members.values().filter(|member| member.offer(hub, packet, None, fx) == Offered::Taken).count()
     }
 
     pub(crate) fn members(&self) -> Vec<Arc<Core>> {

@@ -208,22 +208,24 @@ impl Core {
         self.confirm == Confirm::Acknowledged
     }
 
-    /// Offers a message that is not kept; says whether it waits to be written now.
+    /// Offers a message that is not kept.
     pub(crate) fn offer(
         self: &Arc<Self>,
         hub: &Inner,
         packet: &Arc<Packet>,
         after: Option<After>,
         fx: &mut Effects,
-    ) -> bool {
+    ) -> Offered {
         let mut slot = self.slot.lock();
-        match slot.push_unkept(packet, after, hub.settings.backlog) {
-            Push::Taken(dropped) => {
+        let push = slot.push_unkept(packet, after, hub.settings.backlog);
+        let offered = if matches!(push, Push::Unread(_)) { Offered::Unread } else { Offered::Taken };
+        match push {
+            Push::Taken(dropped) | Push::Unread(dropped) => {
                 slot.announce(self, fx);
                 for packet in dropped {
                     fx.report(self.user.uid(), packet, Undelivered::Dropped);
                 }
-                return true;
+                return offered;
             }
             Push::Ended => {
                 fx.wake(slot.unpark());
@@ -232,7 +234,7 @@ impl Core {
             Push::Refused => fx.report(self.user.uid(), Arc::clone(packet), Undelivered::Dropped),
             Push::Gone => {}
         }
-        false
+        Offered::Refused
     }
 
     pub(crate) fn wake_to_write(&self) {
@@ -248,6 +250,16 @@ impl Core {
             waker.wake();
         }
     }
+}
+
+/// What a session made of a message that is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It waits to be written.
+    Taken,
+    /// It waits behind stored messages that have yet to be read from the queue.
+    Unread,
+    Refused,
 }
 
 /// Keeps [`Packet`] from being made outside the hub's budget.

@@ -110,6 +110,8 @@ pub enum Overflow {
 pub(crate) enum Push {
     /// It waits to be written. Messages that were dropped to make room come with it.
     Taken(Vec<Arc<Packet>>),
+    /// As [`Taken`](Self::Taken), but it waits behind stored messages that have yet to be read from the queue.
+    Unread(Vec<Arc<Packet>>),
     /// The session has ended.
     Gone,
     /// This ended it: the overflow policy is to disconnect.
@@ -225,6 +227,9 @@ impl Slot {
         match after {
             Some(after) if self.behind && !(self.held.is_empty() && after.is_reached(self.fed)) => {
                 self.held.push_back((after, item));
+                if self.wants_page {
+                    return Push::Unread(dropped);
+                }
             }
             _ => {
                 self.outbox_bytes += cost;
@@ -248,12 +253,26 @@ impl Slot {
                 is_here_held |= is_here;
                 index += 1;
             } else if let Some((_, item)) = self.held.remove(index) {
+                item.packet.set_reached();
                 self.outbox_bytes += item.packet.cost();
                 self.outbox.push_back(item);
             }
         }
         if self.held.is_empty() {
             self.held = VecDeque::new();
+        }
+    }
+
+    /// Whether it holds this message back.
+    pub(crate) fn holds(&self, packet: &Arc<Packet>) -> bool {
+        self.held.iter().any(|(_, item)| Arc::ptr_eq(&item.packet, packet))
+    }
+
+    /// Forgets a message that it holds back.
+    pub(crate) fn withdraw(&mut self, packet: &Arc<Packet>) {
+        let place = self.held.iter().position(|(_, item)| Arc::ptr_eq(&item.packet, packet));
+        if let Some((_, item)) = place.and_then(|place| self.held.remove(place)) {
+            self.unkept_bytes -= item.packet.cost();
         }
     }
 

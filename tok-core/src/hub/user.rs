@@ -2,6 +2,7 @@
 
 mod attach;
 mod receipts;
+mod unread;
 
 use std::{
     sync::{Arc, Weak},
@@ -9,13 +10,14 @@ use std::{
 };
 
 use self::receipts::Receipts;
+pub(crate) use self::unread::{Held, Look, Offer};
 use super::{
     Outcome,
-    effects::{Effects, Ticket},
+    effects::{Effects, Ticket, Verdict},
     hooks::Undelivered,
     inner::Inner,
     lane,
-    log::{After, Cursor, Log, LogEntry},
+    log::{Cursor, Log, LogEntry},
     packet::Packet,
     session::Core,
 };
@@ -57,7 +59,9 @@ pub(crate) struct State {
     /// Messages whose store failed, so that nobody knows whether the queue has them.
     pub(crate) unsure: Option<Vec<LogEntry>>,
     receipts: Receipts,
-    tickets: HashMap<u64, Arc<Ticket>>,
+    tickets: HashMap<u64, Arc<Ticket<Verdict>>>,
+    /// Senders whose messages, which are not kept, wait until what is stored has been read.
+    unread: Vec<Arc<Ticket<Look>>>,
     online: bool,
     /// Logins that have asked the cluster for their epoch, and what other nodes' newer logins fence meanwhile.
     claims: usize,
@@ -74,7 +78,7 @@ pub(crate) enum Append {
     /// It is in the log and sessions have it, or will.
     Live { sessions: usize, pos: u64 },
     /// It has to be stored first.
-    Storing { ticket: Arc<Ticket>, pos: u64 },
+    Storing { ticket: Arc<Ticket<Verdict>>, pos: u64 },
 }
 
 impl User {
@@ -90,6 +94,7 @@ impl User {
             unsure: None,
             receipts: Receipts::default(),
             tickets: crate::collections::hash_map(hub.seed),
+            unread: Vec::new(),
             online: false,
             claims: 0,
             fences: Vec::new(),
@@ -170,6 +175,7 @@ impl State {
     /// Draws the consequences after sessions have ended.
     pub(crate) fn sessions_ended(&mut self, hub: &Inner, fx: &mut Effects) {
         self.refresh_online(hub);
+        self.look_again(fx);
         if self.live() == 0 {
             // What is stored needs no place in memory when nobody is there to read it.
             self.log.evict(0);
@@ -236,26 +242,6 @@ impl State {
         if let Some(ticket) = self.tickets.remove(&pos) {
             ticket.settle(Ok(None), fx);
         }
-    }
-
-    /// Offers a message that is not kept to every session, in the order of the log: behind `after`. Returns how many
-    /// take it, or `None` if nobody is there.
-    pub(crate) fn offer(
-        &self,
-        hub: &Inner,
-        packet: &Arc<Packet>,
-        after: After,
-        fx: &mut Effects,
-    ) -> Option<usize> {
-        let mut taken = None;
-        for session in &self.sessions {
-            let takes = session.offer(hub, packet, Some(after), fx);
-            // One that this message ended as slow is not there any more.
-            if takes || session.slot.lock().is_live() {
-                *taken.get_or_insert(0) += usize::from(takes);
-            }
-        }
-        taken
     }
 
     /// Gives every session what the log has for it.

@@ -195,25 +195,7 @@ async fn an_unusable_uid_and_an_endless_ttl_are_errors() {
 async fn without_a_queue_who_is_offline_cannot_be_kept_for() {
     let hub = builder().build().unwrap();
     assert!(matches!(hub.send("alice", "one").ttl(LONG).await, Err(SendError::NotKept)));
-    let mut client = login(&hub, "alice").await;
-    let receipt = keep(&hub, "alice", "two").await;
-    assert_eq!(client.drain().await, ["two"]);
-    assert_eq!(now_or_never(receipt.outcome()), Some(Outcome::Confirmed));
-    drop(receipt);
-    client.leave().await;
     assert_eq!(hub.stats(), Default::default());
-}
-
-#[tokio::test(start_paused = true)]
-async fn lapsed_when_the_last_session_ends_and_nothing_keeps_it() {
-    let hub = builder().build().unwrap();
-    let mut client = login(&hub, "alice").await;
-    client.peer.answers(false);
-    let receipt = keep(&hub, "alice", "one").await;
-    client.expect(["one"]).await;
-    client.reset().await;
-    settle().await;
-    assert_eq!(now_or_never(receipt.outcome()), Some(Outcome::Lapsed));
 }
 
 /// Has limits as a queue does, and keeps nothing.

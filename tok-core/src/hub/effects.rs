@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{hooks::Undelivered, inner::Inner, lane, login, packet::Packet, session::Core, user::User};
-use crate::{Epoch, SendError, Uid, sync::Mutex};
+use crate::{Epoch, SendError, Uid, rt::Instant, sync::Mutex};
 
 /// What is to happen once no lock is held: tasks to wake, connections to write to, hooks to call, a lane to start.
 #[derive(Debug, Default)]
@@ -168,30 +168,61 @@ impl<T> Default for Few<T> {
 
 /// Where a sender waits for a decision.
 #[derive(Debug)]
-pub(crate) struct Ticket<T>(Mutex<(Option<T>, Option<Waker>)>);
+pub(crate) struct Ticket<T>(Mutex<Waiting<T>>);
 
-/// What became of a message that has to be stored: it is, and so many sessions of other nodes were told; or its time ran
-/// out before that.
-pub(crate) type Verdict = Result<Option<usize>, SendError>;
+#[derive(Debug)]
+struct Waiting<T> {
+    result: Option<T>,
+    deadline: Option<Instant>,
+    waker: Option<Waker>,
+}
+
+/// What became of a persistent message.
+pub(crate) type Verdict = Result<Kept, SendError>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The queue has it, and so many sessions of other nodes were told.
+    Stored(usize),
+    /// It is in memory, and will be stored if it is not confirmed.
+    InMemory,
+    /// It could not be kept, and a session has confirmed it.
+    Confirmed,
+    /// Its time ran out before that.
+    Expired,
+}
 
 impl<T> Default for Ticket<T> {
     fn default() -> Self {
-        Self(Mutex::new((None, None)))
+        Self(Mutex::new(Waiting { result: None, deadline: None, waker: None }))
     }
 }
 
 impl<T> Ticket<T> {
     pub(crate) fn settle(&self, result: T, fx: &mut Effects) {
         let mut ticket = self.0.lock();
-        ticket.0 = Some(result);
-        fx.wake(ticket.1.take());
+        ticket.result = Some(result);
+        fx.wake(ticket.waker.take());
+    }
+
+    /// From now on the sender waits no longer than until `deadline`, or the one that was set first.
+    pub(crate) fn limit(&self, deadline: Instant, fx: &mut Effects) {
+        let mut ticket = self.0.lock();
+        if ticket.deadline.is_none() {
+            ticket.deadline = Some(deadline);
+            fx.wake(ticket.waker.take());
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.0.lock().deadline
     }
 
     pub(crate) fn poll(&self, waker: &Waker) -> Option<T> {
         let mut ticket = self.0.lock();
-        if ticket.0.is_none() {
-            ticket.1 = Some(waker.clone());
+        if ticket.result.is_none() {
+            ticket.waker = Some(waker.clone());
         }
-        ticket.0.take()
+        ticket.result.take()
     }
 }

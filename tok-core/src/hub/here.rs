@@ -72,7 +72,10 @@ impl Inner {
         let older = |core: &Core| core.class().as_deref() == Some(class) && core.epoch < epoch;
         self.with_state(&user, |state, fx| {
             state.fence(class, epoch);
-            self.end_sessions(state, CloseReason::Sso, fx, older).len()
+            let ended = self.end_sessions(state, CloseReason::Sso, fx, older).len();
+            // The user is online on the other node.
+            state.forget_left();
+            ended
         })
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) budget: Arc<Budget>,
     pub(crate) registry: Registry,
     pub(crate) recent: Recent,
+    /// Up to where stored messages of users were reported as left.
+    pub(crate) left: Recent,
     pub(crate) rooms: Rooms,
     /// The room that every session is in.
     pub(crate) everyone: Room,
@@ -80,6 +82,7 @@ impl Inner {
             budget: Arc::new(Budget::new(settings.max_memory)),
             registry: Registry::new(seed),
             recent: Recent::new(seed),
+            left: Recent::new(seed),
             rooms: Rooms::new(seed),
             everyone: Room::new("", seed),
             timers: Timers::default(),

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Receipt,
-    effects::{Effects, Ticket},
+    effects::{Effects, Kept, Ticket, Verdict},
     hooks::Undelivered,
     inner::Inner,
     packet::Packet,
@@ -229,24 +229,55 @@ async fn send_kept(
     drop(packet);
     let place = |pos| Some(Place { hub: Arc::clone(hub), user: Arc::clone(&user), pos, expires_at });
     match append {
-        Ok(Append::Live { sessions, pos }) => {
+        Ok(Append::Accepted { sessions, pos }) => {
             Ok(Receipt { id, sessions, offline: false, stored: false, place: place(pos) })
         }
-        Ok(Append::Storing { ticket, pos }) => {
+        Ok(Append::Waiting { ticket, pos }) => {
             // From here on the place counts as a receipt, so that dropping this future cleans up.
             let place = place(pos);
-            let result = poll_fn(|cx| ticket.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await;
+            let kept = decision(hub, &user, pos, &ticket).await?;
             let here = user.lock().map_or(0, |state| state.live());
-            result.map(|stored| {
-                let sessions = here + stored.unwrap_or_default();
-                Receipt { id, sessions, offline: sessions == 0, stored: stored.is_some(), place }
-            })
+            let (sessions, stored) = match kept {
+                Kept::Stored(elsewhere) => (here + elsewhere, true),
+                Kept::InMemory | Kept::Expired => (here, false),
+                Kept::Confirmed => (here.max(1), false),
+            };
+            Ok(Receipt { id, sessions, offline: sessions == 0, stored, place })
         }
         Err(error) => {
             user.retire_if_idle(hub);
             Err(error)
         }
     }
+}
+
+/// Waits until it is decided what becomes of a message, for a limited time where that may take long.
+async fn decision(hub: &Arc<Inner>, user: &Arc<User>, pos: u64, ticket: &Ticket<Verdict>) -> Verdict {
+    let mut timer = None;
+    let mut is_over = false;
+    poll_fn(|cx| {
+        loop {
+            if let Some(verdict) = ticket.poll(cx.waker()) {
+                return Poll::Ready(verdict);
+            }
+            let Some(deadline) = ticket.deadline() else { return Poll::Pending };
+            if timer.is_none() {
+                timer = Some(hub.runtime.sleep_until(deadline));
+            }
+            // Once it is over: what is being stored then is decided by that.
+            let Some(sleep) = timer.as_mut().filter(|_| !is_over) else { return Poll::Pending };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            is_over = true;
+            let mut fx = Effects::default();
+            if let Some(mut state) = user.lock() {
+                state.give_up(hub, pos, &mut fx);
+            }
+            fx.run(hub);
+        }
+    })
+    .await
 }
 
 impl IntoFuture for Send {

@@ -191,6 +191,12 @@ impl Slot {
         self.outbox.push_back(Item { packet: Arc::clone(packet), kept: Some(self.fed) });
     }
 
+    /// Puts a message into the outbox that has this position in the log and is not stored. Only for sessions that have
+    /// been given everything before it.
+    pub(crate) fn push_handed(&mut self, packet: &Arc<Packet>, pos: u64) {
+        self.push_kept(packet, Cursor { seq: self.fed.seq, pos });
+    }
+
     /// Offers a message that is not kept. `after` is the place in the log that it must not overtake.
     pub(crate) fn push_unkept(
         &mut self,

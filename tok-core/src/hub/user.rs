@@ -1,6 +1,8 @@
 //! One user: sessions, the log, and what is under way for them.
 
+mod admit;
 mod attach;
+mod left;
 mod receipts;
 mod unread;
 
@@ -9,22 +11,25 @@ use std::{
     task::Waker,
 };
 
-use self::receipts::Receipts;
-pub(crate) use self::unread::{Held, Look, Offer};
+use self::{admit::Handed, receipts::Receipts};
+pub(crate) use self::{
+    admit::{Append, Obstacle},
+    left::Left,
+    unread::{Held, Look, Offer},
+};
 use super::{
     Outcome,
-    effects::{Effects, Ticket, Verdict},
+    effects::{Effects, Kept, Ticket, Verdict},
     hooks::Undelivered,
     inner::Inner,
     lane,
     log::{Cursor, Log, LogEntry},
-    packet::Packet,
     session::Core,
 };
 use crate::{
     CloseReason, MessageId, SendError, Uid,
     collections::HashMap,
-    queue::{Epoch, QueueError, Seq},
+    queue::{Epoch, Seq},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -56,6 +61,16 @@ pub(crate) struct State {
     pub(crate) fence_due: bool,
     /// The queue failed; until it works again no new message is taken over what memory holds.
     pub(crate) queue_failing: bool,
+    /// The last queue operation failed and is to be tried again.
+    pub(crate) away: bool,
+    /// The positions of the messages that are being stored.
+    pub(crate) storing: Option<(u64, u64)>,
+    /// The first message that waits, if the queue did not take it.
+    stuck: Option<(u64, Obstacle)>,
+    /// Messages that could not be kept and went to sessions.
+    handed: Handed,
+    /// What the last session left unconfirmed is yet to be reported.
+    left: Option<Left>,
     /// Messages whose store failed, so that nobody knows whether the queue has them.
     pub(crate) unsure: Option<Vec<LogEntry>>,
     receipts: Receipts,
@@ -72,15 +87,6 @@ pub(crate) struct State {
     pub(crate) fenced: Option<Epoch>,
 }
 
-/// What became of a message that was appended to a log.
-#[derive(Debug)]
-pub(crate) enum Append {
-    /// It is in the log and sessions have it, or will.
-    Live { sessions: usize, pos: u64 },
-    /// It has to be stored first.
-    Storing { ticket: Arc<Ticket<Verdict>>, pos: u64 },
-}
-
 impl User {
     pub(crate) fn new(uid: Uid, hub: &Inner) -> Arc<Self> {
         let state = |user: &Weak<Self>| State {
@@ -91,6 +97,11 @@ impl User {
             lane: false,
             fence_due: false,
             queue_failing: false,
+            away: false,
+            storing: None,
+            stuck: None,
+            handed: Handed::default(),
+            left: None,
             unsure: None,
             receipts: Receipts::default(),
             tickets: crate::collections::hash_map(hub.seed),
@@ -174,65 +185,42 @@ impl State {
 
     /// Draws the consequences after sessions have ended.
     pub(crate) fn sessions_ended(&mut self, hub: &Inner, fx: &mut Effects) {
+        let was_online = self.online;
         self.refresh_online(hub);
-        self.look_again(fx);
+        self.sessions_gone(fx);
         if self.live() == 0 {
             // What is stored needs no place in memory when nobody is there to read it.
             self.log.evict(0);
+            if was_online {
+                self.note_left(hub);
+            }
         }
+        self.admit(hub, fx);
         self.want_lane(hub, fx);
+    }
+
+    /// What sessions that have ended were given and held back goes with them.
+    fn sessions_gone(&mut self, fx: &mut Effects) {
+        self.look_again(fx);
+        self.drop_handed(fx);
     }
 
     pub(crate) fn forget(&mut self, core: &Core) {
         self.sessions.retain(|other| other.id != core.id);
     }
 
-    /// Appends a message that is kept.
-    pub(crate) fn append(
-        &mut self,
-        hub: &Inner,
-        packet: &Arc<Packet>,
-        fx: &mut Effects,
-    ) -> Result<Append, SendError> {
-        self.check_limits(hub, packet, fx)?;
-        let live = self.live();
-        let at_once = live > 0 && !hub.writes_ahead();
-        let pos = self.log.append(Arc::clone(packet), at_once);
-        self.receipts.add(pos);
-        if at_once {
-            self.feed_all(hub, fx);
-            self.want_lane(hub, fx);
-            return Ok(Append::Live { sessions: live, pos });
-        }
-        let ticket = Arc::new(Ticket::default());
-        self.tickets.insert(pos, Arc::clone(&ticket));
-        self.want_lane(hub, fx);
-        Ok(Append::Storing { ticket, pos })
-    }
-
-    fn check_limits(&mut self, hub: &Inner, packet: &Packet, fx: &mut Effects) -> Result<(), SendError> {
-        let caps = hub.queue.caps();
-        let full = |log: &Log| {
-            log.kept() >= caps.max_messages || (log.bytes() + packet.cost()) as u64 > caps.max_bytes
-        };
-        if full(&self.log) {
-            self.drop_expired(hub, fx);
-            if full(&self.log) {
-                return Err(SendError::Full);
-            }
-        }
-        if self.queue_failing {
-            return Err(SendError::Queue(QueueError::Unavailable(lane::TRYING_AGAIN.into())));
-        }
-        Ok(())
-    }
-
     /// Takes expired messages out of memory and reports them.
     pub(crate) fn drop_expired(&mut self, hub: &Inner, fx: &mut Effects) {
-        for entry in self.log.remove_expired(hub.runtime.now()) {
+        let expired = self.log.remove_expired(hub.runtime.now());
+        if expired.is_empty() {
+            return;
+        }
+        for entry in expired {
             self.expired(entry.pos, fx);
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
         }
+        // What followed them and is not kept goes on.
+        self.feed_all(hub, fx);
     }
 
     /// A message expired: it leaves memory, if it is still there, and whoever waits for it learns of it.
@@ -240,7 +228,7 @@ impl State {
         self.log.remove(pos);
         self.receipts.end(pos, Outcome::Lapsed, fx);
         if let Some(ticket) = self.tickets.remove(&pos) {
-            ticket.settle(Ok(None), fx);
+            ticket.settle(Ok(Kept::Expired), fx);
         }
     }
 
@@ -253,6 +241,7 @@ impl State {
 
     pub(crate) fn feed(&mut self, hub: &Inner, core: &Core, fx: &mut Effects) {
         self.feed_one(hub, core, fx);
+        self.admit(hub, fx);
         self.want_lane(hub, fx);
     }
 
@@ -279,7 +268,7 @@ impl State {
             // What is to be stored first, because of write-ahead or because the user was offline when it came, is
             // handed over when it is: until then its sender may yet be told that it was refused.
             let ready = entry.seq.is_some() || entry.accepted;
-            slot.hungry = ready && !slot.has_room_for_kept(backlog);
+            slot.hungry = !slot.has_room_for_kept(backlog);
             if !ready || slot.hungry {
                 stopped = Some(entry.cursor());
                 break;
@@ -301,10 +290,17 @@ impl State {
     /// A session's peer has everything up to `cursor`, and so the user has.
     pub(crate) fn confirm(&mut self, hub: &Inner, core: &Core, cursor: Cursor, fx: &mut Effects) {
         if core.slot.lock().is_live() {
-            self.log.confirm(cursor);
-            self.receipts.confirm(self.log.confirmed().pos, |_| false, fx);
+            self.log_confirm(hub, core, cursor, fx);
             self.want_lane(hub, fx);
         }
+    }
+
+    fn log_confirm(&mut self, hub: &Inner, core: &Core, cursor: Cursor, fx: &mut Effects) {
+        self.log.confirm(cursor);
+        self.confirm_handed(core, cursor, fx);
+        let handed = &self.handed;
+        self.receipts.confirm(self.log.confirmed().pos, |pos| handed.contains(pos), fx);
+        self.admit(hub, fx);
     }
 
     /// What was stored has its place in the queue now. Those who wait for that are told by
@@ -318,7 +314,9 @@ impl State {
                 }
             }
         }
-        self.log.stored(batch, seqs);
+        let handed = &self.handed;
+        self.log.stored(batch, seqs, |pos| handed.contains(pos));
+        batch.iter().for_each(|entry| self.handed.remove(entry.pos));
         if self.live() > 0 {
             if hub.relay.is_some() {
                 // Other nodes' messages may stand between this node's: sessions read the shared queue alone.
@@ -331,12 +329,13 @@ impl State {
         }
     }
 
-    /// Senders learn that their messages are stored, and how many sessions elsewhere were told.
-    pub(crate) fn answer(&mut self, batch: &[LogEntry], elsewhere: usize, fx: &mut Effects) {
-        let offline = self.live() + elsewhere == 0;
+    /// Senders learn that their messages are stored, and how many sessions elsewhere were told. `is_new`: they were stored
+    /// while no session was here.
+    pub(crate) fn answer(&mut self, batch: &[LogEntry], elsewhere: usize, is_new: bool, fx: &mut Effects) {
+        let offline = is_new && self.live() + elsewhere == 0;
         for entry in batch {
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(Some(elsewhere)), fx);
+                ticket.settle(Ok(Kept::Stored(elsewhere)), fx);
             }
             if offline {
                 fx.report(&self.uid, Arc::clone(&entry.packet), Undelivered::Stored);
@@ -345,7 +344,13 @@ impl State {
     }
 
     /// Messages will not be stored: their senders learn why.
-    pub(crate) fn refused(&mut self, batch: &[LogEntry], fx: &mut Effects, error: impl Fn() -> SendError) {
+    pub(crate) fn refused(
+        &mut self,
+        hub: &Inner,
+        batch: &[LogEntry],
+        fx: &mut Effects,
+        error: impl Fn() -> SendError,
+    ) {
         for entry in batch {
             self.log.remove(entry.pos);
             self.receipts.end(entry.pos, Outcome::Lapsed, fx);
@@ -353,6 +358,14 @@ impl State {
                 ticket.settle(Err(error()), fx);
             }
         }
+        // What followed them and is not kept goes on.
+        self.feed_all(hub, fx);
+    }
+
+    /// A job of the lane failed, or went well.
+    pub(crate) fn set_away(&mut self, hub: &Inner, away: bool, fx: &mut Effects) {
+        self.away = away;
+        self.admit(hub, fx);
     }
 
     /// Another node has stored for the user, up to `seq`: sessions read on.
@@ -394,8 +407,7 @@ impl State {
     pub(crate) fn acknowledge(&mut self, hub: &Inner, core: &Core, id: MessageId, fx: &mut Effects) -> bool {
         let cursor = core.slot.lock().acknowledge(id);
         if let Some(cursor) = cursor {
-            self.log.confirm(cursor);
-            self.receipts.confirm(self.log.confirmed().pos, |_| false, fx);
+            self.log_confirm(hub, core, cursor, fx);
             self.feed(hub, core, fx);
         }
         cursor.is_some()

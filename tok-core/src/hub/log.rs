@@ -303,9 +303,10 @@ impl Log {
                     self.back_bytes += here.packet.cost();
                     self.back[index].seq = Some(*seq);
                 }
+                // All before it is stored, too.
                 _ if is_handed(entry.pos) => {
-                    self.moved.push_back((entry.pos, *seq));
-                    self.stored_tail = self.stored_tail.map(|tail| tail.max(*seq));
+                    self.back_bytes += entry.packet.cost();
+                    self.back.insert(index, LogEntry { seq: Some(*seq), accepted: true, ..entry.clone() });
                 }
                 // It was confirmed while it was being stored.
                 _ if entry.pos <= self.confirmed.pos => {

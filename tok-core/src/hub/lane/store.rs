@@ -41,7 +41,8 @@ pub(super) async fn store(
 
 /// Asks what the queue holds for the user, where messages are accepted in memory once that is known.
 async fn measure(hub: &Inner, user: &User) {
-    let is_known = |user: &User| user.lock().is_none_or(|state| state.log.knows_stored_size() || state.live() == 0);
+    let is_known =
+        |user: &User| user.lock().is_none_or(|state| state.log.knows_stored_size() || state.live() == 0);
     if hub.writes_ahead() || is_known(user) {
         return;
     }

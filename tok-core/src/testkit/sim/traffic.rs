@@ -245,7 +245,7 @@ impl Traffic {
         }
         let told = match &result {
             Ok(_) => Told::Accepted,
-            Err(SendError::Queue(_) | SendError::Relay(_)) => Told::Unsure,
+            Err(SendError::Queue(_) | SendError::Relay(_) | SendError::Unconfirmed { .. }) => Told::Unsure,
             Err(_) => Told::Refused,
         };
         self.checker.told(&up.hub, uid, sender, number, told);

@@ -96,11 +96,24 @@ pub enum SendError {
     /// The TTL is over the longest that the clock can hold.
     #[error("the TTL is too long")]
     TtlTooLong,
-    /// As many messages or bytes as the queue allows are kept for this user already.
+    /// As many messages or bytes as the queue allows are kept for this user already, or for all users, and there was no
+    /// room within [`send_timeout`](crate::HubBuilder::send_timeout).
     #[error("the queue of this user is full")]
     Full,
-    /// The user is offline and there is no queue to keep the message.
-    #[error("the user is offline and this hub has no queue")]
+    /// The message could not be stored, and was given to sessions of this node that had been given everything before it.
+    /// None of them confirmed it. Whether a client has it is unknown, and it is not kept.
+    #[error("the message could not be stored and is not confirmed")]
+    Unconfirmed {
+        /// If true, [`send_timeout`](crate::HubBuilder::send_timeout) passed, and a session still has the message and may
+        /// yet confirm it. If false, all of these sessions ended.
+        pending: bool,
+        /// Why it could not be stored.
+        #[source]
+        cause: Box<SendError>,
+    },
+    /// There is no queue to keep the message, and no session to send it to: the user is offline, or did not read what was
+    /// sent before.
+    #[error("the user cannot be sent the message now and this hub has no queue")]
     NotKept,
     /// The hub holds as many bytes as its budget allows.
     #[error("the hub's memory budget is used up")]
@@ -112,6 +125,11 @@ pub enum SendError {
     /// it as slow. No other send fails with this.
     #[error("the session has ended")]
     Ended,
+    /// Messages that are stored for the user could not be read from the queue within
+    /// [`send_timeout`](crate::HubBuilder::send_timeout). This one was not to be kept; it is not delivered, because it
+    /// would overtake them.
+    #[error("messages that wait for this user cannot be read from the queue")]
+    BacklogUnread,
     /// The queue failed. Whether it has the message is unknown; no session was given it.
     #[error("the queue failed")]
     Queue(#[source] QueueError),

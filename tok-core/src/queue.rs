@@ -73,6 +73,14 @@ pub trait Queue: Send + Sync + 'static {
     /// What this queue is and how much it takes.
     fn caps(&self) -> Caps;
 
+    /// The bytes, by [`Entry::cost`], that the queue can still take for all users together. `None`, the default, if it
+    /// does not know that at once, without a request.
+    ///
+    /// A hub that accepts messages before they are stored accepts no more than this.
+    fn room(&self) -> Option<u64> {
+        None
+    }
+
     /// Provides the monotonic clock of the hub's runtime. The hub calls this once, when it is built, before any other
     /// operation. A queue inside this process measures TTLs by the first clock it receives, so that simulated and
     /// paused time apply to it too; until then it uses the machine's monotonic clock. A queue with a server ignores it.
@@ -249,7 +257,7 @@ pub struct Caps {
     pub durable: bool,
     /// Whether other nodes see the same entries.
     pub shared: bool,
-    /// Entries a user can have.
+    /// Entries a user can have; 0 if the queue keeps nothing.
     pub max_messages: u64,
     /// Bytes a user's entries can have together, by [`Entry::cost`].
     pub max_bytes: u64,
@@ -288,10 +296,8 @@ pub enum QueueError {
     Unavailable(#[source] BoxError),
 }
 
-/// Keeps nothing: a hub without a queue. Messages with a TTL reach who is online and are refused otherwise.
-///
-/// For a user who is online the hub holds at most 1,000 of them that are not confirmed, and 8 MiB; one more is refused with
-/// [`SendError::Full`](crate::SendError::Full).
+/// Keeps nothing: a hub without a queue. A message with a TTL is sent to a user who is online, and the send returns when
+/// it is confirmed; otherwise it is refused.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs)]
 pub struct NoQueue;
@@ -319,14 +325,7 @@ impl Queue for NoQueue {
     }
 
     fn caps(&self) -> Caps {
-        // What a user who is online can have unconfirmed.
-        Caps {
-            durable: false,
-            shared: true,
-            max_messages: 1000,
-            max_bytes: 8 * 1024 * 1024,
-            max_message: None,
-        }
+        Caps { durable: false, shared: true, max_messages: 0, max_bytes: 0, max_message: None }
     }
 }
 
@@ -354,6 +353,9 @@ macro_rules! forward {
             }
             fn caps(&self) -> Caps {
                 (**self).caps()
+            }
+            fn room(&self) -> Option<u64> {
+                (**self).room()
             }
             async fn dequeue(&self, uid: &Uid, fence: Epoch) -> Result<Option<Entry>, QueueError> {
                 (**self).dequeue(uid, fence).await

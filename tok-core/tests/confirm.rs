@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{future::IntoFuture, sync::Arc};
 
 use common::*;
 use tok_core::{CloseReason, Confirm, Device, MessageId, Outcome, Session, Sso, testkit::memory_pair};
@@ -183,12 +183,18 @@ async fn while_the_queue_fails_what_is_sent_waits_behind_what_it_holds() {
     }
     queue.fail(true);
     let mut client = login(&hub, "alice").await;
+    let mut sends = Vec::new();
     for n in numbers(3..6) {
-        keep(&hub, "alice", &n).await;
+        sends.push(tokio::spawn(hub.send("alice", n).ttl(LONG).into_future()));
+        settle().await;
     }
-    let _ = hub.send("alice", "6").await.unwrap();
+    sends.push(tokio::spawn(hub.send("alice", "6").into_future()));
     assert_eq!(client.drain().await, NOTHING);
+    assert!(sends.iter().all(|send| !send.is_finished()));
     queue.fail(false);
+    for send in sends {
+        send.await.unwrap().unwrap();
+    }
     client.expect(numbers(0..7)).await;
     pass(secs(20)).await;
     assert_eq!(client.drain().await, NOTHING);

@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::future::IntoFuture;
+
 use common::*;
 use tok_core::{
-    AppCode, CloseReason, Device, HubBuilder, Message, MessageId, Outcome, Overflow, Received, Sending,
-    Session, Undelivered,
+    AppCode, CloseReason, Device, HubBuilder, Message, MessageId, Outcome, Overflow, Received, SendError,
+    Sending, Session, Undelivered,
     testkit::{Read, memory_pair},
 };
 
@@ -243,24 +245,12 @@ async fn undelivered_says_stored_offline_and_not_kept() {
     let hub = watch_undelivered(builder(), &journal).build().unwrap();
     let mut client = login(&hub, "bob").await;
     client.peer.answers(false);
-    keep(&hub, "bob", "unconfirmed").await;
+    let send = tokio::spawn(hub.send("bob", "unconfirmed").ttl(LONG).into_future());
     client.expect(["unconfirmed"]).await;
     client.reset().await;
+    assert!(matches!(send.await.unwrap(), Err(SendError::Unconfirmed { pending: false, .. })));
     settle().await;
     assert_eq!(journal.lines(), ["bob NotKept unconfirmed"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn undelivered_says_stored_for_what_the_last_session_left_unconfirmed() {
-    let journal = Journal::default();
-    let hub = watch_undelivered(keeping(), &journal).build().unwrap();
-    let mut client = login(&hub, "alice").await;
-    client.peer.answers(false);
-    keep(&hub, "alice", "unconfirmed").await;
-    client.expect(["unconfirmed"]).await;
-    client.reset().await;
-    settle().await;
-    assert_eq!(journal.lines(), ["alice Stored unconfirmed"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +291,7 @@ async fn hooks_and_receipts_see_the_same_id_at_every_delivery() {
         })
         .after_send(move |_, message| after.note(message.id().to_string()))
         .undelivered(move |_, message, why| {
-            assert_eq!(why, Undelivered::Stored);
+            assert_eq!(why, Undelivered::Left);
             undelivered.note(message.id().to_string());
         })
         .build()

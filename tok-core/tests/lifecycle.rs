@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    future::IntoFuture,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Wake, Waker},
@@ -254,14 +255,19 @@ async fn what_no_queue_keeps_is_reported_when_a_shutdown_ends_its_session() {
     let hub = builder().undelivered(move |_, _, why| notes.note(format!("{why:?}"))).build().unwrap();
     let mut client = login(&hub, "alice").await;
     client.peer.answers(false);
+    let mut sends = Vec::new();
     for n in numbers(0..3) {
-        keep(&hub, "alice", &n).await;
+        sends.push(tokio::spawn(hub.send("alice", n).ttl(LONG).into_future()));
+        settle().await;
     }
     client.expect(numbers(0..3)).await;
     let report = shutdown(&hub, secs(10));
     assert_eq!(client.closed().await, CloseReason::Draining);
     assert_eq!(report.await.unwrap().forced, 0);
     assert_eq!(journal.lines(), ["NotKept"; 3]);
+    for send in sends {
+        assert!(matches!(send.await.unwrap(), Err(SendError::Unconfirmed { pending: false, .. })));
+    }
     assert_eq!(hub.stats(), Default::default());
 }
 

@@ -6,7 +6,11 @@ mod common;
 use std::{future::IntoFuture, sync::Arc};
 
 use common::*;
-use tok_core::{Confirm, MessageId, Outcome, SendError, Sso};
+use tok_core::{
+    Confirm, Epoch, MessageId, Outcome, Queue, SendError, Sso, Uid, async_trait,
+    queue::{Admit, Caps, Entry, Limit, Page, QueueError, QueueSize, Seq, Stored, Swept},
+    testkit::queue::ReferenceQueue,
+};
 
 #[tokio::test(start_paused = true)]
 async fn confirmed_after_the_peer_answered_and_not_before() {
@@ -205,25 +209,54 @@ async fn an_unusable_uid_and_an_endless_ttl_are_errors() {
 async fn without_a_queue_who_is_offline_cannot_be_kept_for() {
     let hub = builder().build().unwrap();
     assert!(matches!(hub.send("alice", "one").ttl(LONG).await, Err(SendError::NotKept)));
-    let mut client = login(&hub, "alice").await;
-    let receipt = keep(&hub, "alice", "two").await;
-    assert_eq!(client.drain().await, ["two"]);
-    assert_eq!(now_or_never(receipt.outcome()), Some(Outcome::Confirmed));
-    drop(receipt);
-    client.leave().await;
     assert_eq!(hub.stats(), Default::default());
 }
 
+/// Has limits as a queue does, and keeps nothing.
+struct Forgetful(ReferenceQueue);
+
+#[async_trait]
+impl Queue for Forgetful {
+    async fn enqueue(&self, _: &Uid, _: &[Entry], _: Admit) -> Result<Stored, QueueError> {
+        Err(QueueError::NotKept)
+    }
+
+    async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {
+        self.0.peek(uid, after, limit).await
+    }
+
+    async fn ack(&self, uid: &Uid, upto: Seq, fence: Epoch) -> Result<QueueSize, QueueError> {
+        self.0.ack(uid, upto, fence).await
+    }
+
+    async fn size(&self, uid: &Uid) -> Result<QueueSize, QueueError> {
+        self.0.size(uid).await
+    }
+
+    async fn sweep(&self, budget: usize) -> Result<Swept, QueueError> {
+        self.0.sweep(budget).await
+    }
+
+    fn caps(&self) -> Caps {
+        self.0.caps()
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn lapsed_when_the_last_session_ends_and_nothing_keeps_it() {
-    let hub = builder().build().unwrap();
+async fn waiting_receipts_are_woken_when_the_queue_does_not_keep_the_messages() {
+    let hub = builder().queue(Forgetful(ReferenceQueue::new())).build().unwrap();
     let mut client = login(&hub, "alice").await;
     client.peer.answers(false);
-    let receipt = keep(&hub, "alice", "one").await;
-    client.expect(["one"]).await;
+    let receipts = [keep(&hub, "alice", "one").await, keep(&hub, "alice", "two").await];
+    let waiting = receipts.map(|receipt| tokio::spawn(async move { receipt.outcome().await }));
+    client.expect(["one", "two"]).await;
     client.reset().await;
     settle().await;
-    assert_eq!(now_or_never(receipt.outcome()), Some(Outcome::Lapsed));
+    for waiting in waiting {
+        assert!(waiting.is_finished(), "it waits for the TTL");
+        assert_eq!(waiting.await.unwrap(), Outcome::Lapsed);
+    }
+    assert_eq!(hub.stats(), Default::default());
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,13 +160,12 @@ impl Actor for Counting {
 #[tokio::test(start_paused = true)]
 async fn a_send_behind_a_store_that_fails_is_answered_while_the_queue_is_away() {
     let queue = Moody::new(ReferenceQueue::new());
-    queue.fail(true);
     let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
-    // The queue cannot be read, and is asked again after a pause.
     let client = login(&hub, "alice").await;
+    queue.fail(true);
     let _receipt = keep(&hub, "alice", "one").await;
     client.reset().await;
-    // Within the pause: "one" is to be stored before it.
+    // "one" cannot be stored, which is tried again after a pause, and is to be stored before it.
     let send = hub.send("alice", "two").ttl(LONG).into_future();
     let result = tokio::time::timeout(secs(60), send).await.expect("an answer");
     assert!(matches!(result, Err(SendError::Queue(_))), "{result:?}");

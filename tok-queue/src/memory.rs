@@ -224,6 +224,10 @@ impl Queue for MemoryQueue {
         Ok(swept)
     }
 
+    fn room(&self) -> Option<u64> {
+        Some(self.limits.max_total_bytes.saturating_sub(self.bytes.load(Ordering::Relaxed)))
+    }
+
     fn caps(&self) -> Caps {
         Caps {
             durable: false,

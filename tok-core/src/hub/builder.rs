@@ -87,6 +87,7 @@ pub(crate) struct Settings {
     pub(crate) write_timeout: Duration,
     pub(crate) ping_interval: Duration,
     pub(crate) close_timeout: Duration,
+    pub(crate) send_timeout: Duration,
     pub(crate) max_message: usize,
     pub(crate) max_outgoing: usize,
     pub(crate) max_sessions: usize,
@@ -111,6 +112,7 @@ impl HubBuilder {
             write_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),
+            send_timeout: Duration::from_secs(2),
             max_message: MIB,
             max_outgoing: 16 * MIB,
             max_sessions: 0,
@@ -209,6 +211,20 @@ impl HubBuilder {
     /// How long a goodbye may take, the discarding of what the peer still sends included. 3 seconds by default.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.settings.close_timeout = timeout;
+        self
+    }
+
+    /// The longest that a [`send`](Hub::send) waits for a receiver who is online. 2 seconds by default; with zero it does
+    /// not wait, and fails where it otherwise would wait. It is the time for
+    /// * a session to confirm a message that the queue cannot store: then
+    ///   [`SendError::Unconfirmed`](crate::SendError::Unconfirmed);
+    /// * room among the messages that are kept for the user: then [`SendError::Full`](crate::SendError::Full);
+    /// * the queue to give what is stored for the user, before a message that is not to be kept: then
+    ///   [`SendError::BacklogUnread`](crate::SendError::BacklogUnread).
+    ///
+    /// The time that the queue takes to store a message is not part of it.
+    pub fn send_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.send_timeout = timeout;
         self
     }
 

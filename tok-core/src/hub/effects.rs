@@ -8,7 +8,7 @@ use std::{
 use super::{
     hooks::Undelivered, inner::Inner, lane, login, packet::Packet, session::Core, user::User, waiters::Wakers,
 };
-use crate::{Epoch, SendError, Uid, sync::Mutex};
+use crate::{Epoch, SendError, Uid, rt::Instant, sync::Mutex};
 
 /// What is to happen once no lock is held: tasks to wake, connections to write to, hooks to call, a lane to start.
 #[derive(Debug, Default)]
@@ -85,6 +85,12 @@ impl Effects {
 }
 
 impl Effects {
+    /// What it would wake.
+    #[cfg(test)]
+    pub(crate) fn into_wakers(mut self) -> Vec<Waker> {
+        std::iter::from_fn(|| self.wakers.pop()).collect()
+    }
+
     /// As [`run`](Self::run), for messages to many: other tasks get their turn in between. Await what this returns.
     pub(crate) fn run_in_turns(mut self, hub: &Arc<Inner>) -> Outputs<'_> {
         let cores = mem::take(&mut self.outputs);
@@ -167,25 +173,63 @@ impl<T> Default for Few<T> {
     }
 }
 
-/// Where the sender of a message that has to be stored first waits.
-#[derive(Debug, Default)]
-pub(crate) struct Ticket(Mutex<(Option<Verdict>, Option<Waker>)>);
+/// Where a sender waits for a decision.
+#[derive(Debug)]
+pub(crate) struct Ticket<T>(Mutex<Waiting<T>>);
 
-/// It is stored, and so many sessions of other nodes were told; or its time ran out before that.
-type Verdict = Result<Option<usize>, SendError>;
+#[derive(Debug)]
+struct Waiting<T> {
+    result: Option<T>,
+    deadline: Option<Instant>,
+    waker: Option<Waker>,
+}
 
-impl Ticket {
-    pub(crate) fn settle(&self, result: Verdict, fx: &mut Effects) {
+/// What became of a persistent message.
+pub(crate) type Verdict = Result<Kept, SendError>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The queue has it, and so many sessions of other nodes were told.
+    Stored(usize),
+    /// It is in memory, and will be stored if it is not confirmed.
+    InMemory,
+    /// It could not be kept, and a session has confirmed it.
+    Confirmed,
+    /// Its time ran out before that.
+    Expired,
+}
+
+impl<T> Default for Ticket<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Waiting { result: None, deadline: None, waker: None }))
+    }
+}
+
+impl<T> Ticket<T> {
+    pub(crate) fn settle(&self, result: T, fx: &mut Effects) {
         let mut ticket = self.0.lock();
-        ticket.0 = Some(result);
-        fx.wake(ticket.1.take());
+        ticket.result = Some(result);
+        fx.wake(ticket.waker.take());
     }
 
-    pub(crate) fn poll(&self, waker: &Waker) -> Option<Verdict> {
+    /// From now on the sender waits no longer than until `deadline`, or the one that was set first.
+    pub(crate) fn limit(&self, deadline: Instant, fx: &mut Effects) {
         let mut ticket = self.0.lock();
-        if ticket.0.is_none() {
-            ticket.1 = Some(waker.clone());
+        if ticket.deadline.is_none() {
+            ticket.deadline = Some(deadline);
+            fx.wake(ticket.waker.take());
         }
-        ticket.0.take()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.0.lock().deadline
+    }
+
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<T> {
+        let mut ticket = self.0.lock();
+        if ticket.result.is_none() {
+            ticket.waker = Some(waker.clone());
+        }
+        ticket.result.take()
     }
 }

@@ -7,7 +7,7 @@ use super::{
     inner::Inner,
     log::After,
     session::Core,
-    user::{State, User},
+    user::{Offer, State, User},
 };
 use crate::{
     CloseReason, Epoch, Message, SendError, Uid,
@@ -26,13 +26,15 @@ impl Inner {
         let sessions = match delivery {
             Delivery::Now { message, after } => {
                 let packet = self.packet(message.clone(), None)?;
-                user.lock().and_then(|mut state| {
-                    if let Some(after) = *after {
-                        state.stored_elsewhere(self, after, &mut fx);
-                    }
-                    let after = After::Elsewhere(after.unwrap_or_default());
-                    state.offer(self, &packet, after, &mut fx)
-                })
+                user.lock()
+                    .map_or(Offer::Offline, |mut state| {
+                        if let Some(after) = *after {
+                            state.stored_elsewhere(self, after, &mut fx);
+                        }
+                        let after = After::Elsewhere(after.unwrap_or_default());
+                        state.offer(self, &packet, after, &mut fx)
+                    })
+                    .sessions()
             }
             Delivery::Stored(seq) => user.lock().and_then(|mut state| {
                 state.stored_elsewhere(self, *seq, &mut fx);
@@ -65,7 +67,10 @@ impl Inner {
         let older = |core: &Core| core.class().as_deref() == Some(class) && core.epoch < epoch;
         self.with_state(&user, |state, fx| {
             state.fence(class, epoch);
-            self.end_sessions(state, CloseReason::Sso, fx, older).len()
+            let ended = self.end_sessions(state, CloseReason::Sso, fx, older).len();
+            // The user is online on the other node.
+            state.forget_left();
+            ended
         })
     }
 
@@ -119,6 +124,17 @@ impl Inner {
                 state.want_lane(self, fx);
             }
         });
+    }
+
+    /// Whether the user is online, and none of the sessions has been given what the queue holds.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn is_backlog_unread(&self, uid: &Uid) -> bool {
+        let user = self.registry.find(uid);
+        user.as_ref().and_then(|user| user.lock()).is_some_and(|state| {
+            let live = state.sessions.iter().filter(|core| core.slot.lock().is_live());
+            let unread: Vec<_> = live.map(|core| core.slot.lock().wants_page).collect();
+            !unread.is_empty() && unread.into_iter().all(|unread| unread)
+        })
     }
 
     fn with_state<T: Default>(

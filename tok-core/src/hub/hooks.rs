@@ -36,8 +36,16 @@ pub enum Sending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Undelivered {
-    /// The user is offline; the message is in the queue for the next login. The time to send a push notification.
+    /// The message was stored while the user was offline, and waits for the next login. The node that stored it reports
+    /// it. The time to send a push notification.
     Stored,
+    /// The user's last session ended without confirming the message, which is stored and waits for the next login. The node
+    /// of that session reports it, also if it was reported as [`Stored`](Self::Stored) before. The time to send a push
+    /// notification.
+    ///
+    /// In a cluster it is the last session on all nodes. A node reports each message once, as long as it runs and fewer
+    /// than 16,384 other users have left messages since.
+    Left,
     /// The user is offline and the message was not to be kept.
     Offline,
     /// Its TTL ran out before anyone confirmed it. It can be reported more than once.
@@ -46,7 +54,7 @@ pub enum Undelivered {
     Dropped,
     /// A `before_send` hook refused it for one session.
     Refused,
-    /// The last session ended without confirming it and there is no queue to keep it.
+    /// The message could not be kept, and the sessions that were given it ended without confirming it.
     NotKept,
 }
 

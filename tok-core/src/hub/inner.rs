@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     pub(crate) budget: Arc<Budget>,
     pub(crate) registry: Registry,
     pub(crate) recent: Recent,
+    /// Up to where stored messages of users were reported as left.
+    pub(crate) left: Recent,
     pub(crate) rooms: Rooms,
     pub(crate) everyone: Everyone,
     pub(crate) timers: Timers,
@@ -75,6 +77,7 @@ impl Inner {
             budget: Arc::new(Budget::new(settings.max_memory)),
             registry: Registry::new(seed),
             recent: Recent::new(seed),
+            left: Recent::new(seed),
             rooms: Rooms::new(seed),
             everyone: Everyone::new(seed),
             timers: Timers::default(),

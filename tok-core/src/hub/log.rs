@@ -1,7 +1,11 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::packet::Packet;
-use crate::{collections::shrink_queue, queue::Seq, rt::Instant};
+use crate::{
+    collections::shrink_queue,
+    queue::{QueueSize, Seq},
+    rt::Instant,
+};
 
 /// A place in a user's log. What is stored has a [`Seq`]; what passed through memory has a position of this process,
 /// which rises by one from message to message. An entry can have both, and the two orders agree.
@@ -72,8 +76,13 @@ pub(crate) struct Log {
     told_tail: Seq,
     /// How often the end was forgotten.
     forgotten: u64,
-    /// How many entries the queue holds, as far as known.
-    stored_len: u64,
+    /// How many of the last entries wait to be stored or accepted, and their bytes.
+    waiting: usize,
+    waiting_bytes: usize,
+    /// Bytes of entries that are accepted and not stored.
+    unstored_bytes: usize,
+    /// What the queue holds, once it has been asked.
+    stored_size: Option<QueueSize>,
     confirmed: Cursor,
     acked: Seq,
 }
@@ -104,7 +113,14 @@ impl Log {
     /// Appends a message and returns its position.
     pub(crate) fn append(&mut self, packet: Arc<Packet>, accepted: bool) -> u64 {
         self.last_pos += 1;
-        self.back_bytes += packet.cost();
+        let cost = packet.cost();
+        self.back_bytes += cost;
+        if accepted {
+            self.unstored_bytes += cost;
+        } else {
+            self.waiting += 1;
+            self.waiting_bytes += cost;
+        }
         self.back.push_back(LogEntry { pos: self.last_pos, seq: None, accepted, packet });
         self.last_pos
     }
@@ -123,9 +139,12 @@ impl Log {
         self.confirmed
     }
 
-    /// Entries that are kept for the user, as far as known: unconfirmed in memory, and in the queue.
-    pub(crate) fn kept(&self) -> u64 {
-        self.unstored() as u64 + self.stored_len
+    /// What is kept for the user, in memory and in the queue; `None` until the queue has been asked.
+    pub(crate) fn kept(&self) -> Option<QueueSize> {
+        self.stored_size.map(|stored| QueueSize {
+            messages: stored.messages + (self.unstored() - self.waiting) as u64,
+            bytes: stored.bytes + self.unstored_bytes as u64,
+        })
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -136,22 +155,41 @@ impl Log {
         self.back.is_empty()
     }
 
-    pub(crate) fn has_unstored(&self) -> bool {
-        self.back.back().is_some_and(|entry| entry.seq.is_none())
-    }
-
-    /// Whether a sender waits to learn that its message is stored.
-    pub(crate) fn has_unaccepted(&self) -> bool {
-        self.waiting().next().is_some()
+    /// How many messages wait to be stored or accepted, and their bytes. They are the last of the log.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.waiting, self.waiting_bytes)
     }
 
     /// The messages whose senders wait to learn that they are stored.
-    pub(crate) fn unaccepted(&self) -> Vec<LogEntry> {
-        self.waiting().cloned().collect()
+    pub(crate) fn all_waiting(&self) -> Vec<LogEntry> {
+        self.back.range(self.back.len() - self.waiting..).cloned().collect()
     }
 
-    fn waiting(&self) -> impl Iterator<Item = &LogEntry> {
-        self.back.range(self.back.len() - self.unstored()..).filter(|entry| !entry.accepted)
+    pub(crate) fn first_waiting(&self) -> Option<&LogEntry> {
+        self.back.get(self.back.len() - self.waiting).filter(|_| self.waiting > 0)
+    }
+
+    /// Whether a session that has been given all up to `fed` has everything before the first message that waits.
+    pub(crate) fn is_given_all(&self, fed: Cursor) -> bool {
+        let last = (self.back.len() - self.waiting).checked_sub(1).and_then(|index| self.back.get(index));
+        !self.has_stored_after(fed.seq) && last.is_none_or(|last| last.pos <= fed.pos)
+    }
+
+    /// The first message that waits is kept in memory.
+    pub(crate) fn accept_first(&mut self) {
+        let index = self.back.len() - self.waiting;
+        if let Some(entry) = self.back.get_mut(index) {
+            entry.accepted = true;
+            let cost = entry.packet.cost();
+            self.waiting -= 1;
+            self.waiting_bytes -= cost;
+            self.unstored_bytes += cost;
+        }
+    }
+
+    /// Whether there are messages in memory that are accepted and not stored.
+    pub(crate) fn has_accepted(&self) -> bool {
+        self.unstored() > self.waiting
     }
 
     pub(crate) fn unstored(&self) -> usize {
@@ -209,8 +247,17 @@ impl Log {
         self.back.front().and_then(|entry| entry.seq)
     }
 
-    pub(crate) fn set_stored_len(&mut self, len: u64) {
-        self.stored_len = len;
+    pub(crate) fn know_stored_size(&mut self, size: QueueSize) {
+        self.stored_size = Some(size);
+    }
+
+    pub(crate) fn knows_stored_size(&self) -> bool {
+        self.stored_size.is_some()
+    }
+
+    /// The queue may hold more than was known: it has to be asked.
+    pub(crate) fn forget_stored_size(&mut self) {
+        self.stored_size = None;
     }
 
     /// Entries in memory after `pos`, oldest first.
@@ -240,13 +287,28 @@ impl Log {
         batch
     }
 
-    /// Notes that entries are stored now. Those that were confirmed meanwhile are due to be acknowledged.
-    pub(crate) fn stored(&mut self, batch: &[LogEntry], seqs: &[Seq]) {
-        self.stored_len += seqs.len() as u64;
-        for (entry, seq) in batch.iter().zip(seqs) {
+    /// Notes that entries are stored now. Those that were confirmed meanwhile are due to be acknowledged. `is_handed` says
+    /// which of the others sessions were given all the same.
+    pub(crate) fn stored(&mut self, batch: &[LogEntry], seqs: &[Seq], is_handed: impl Fn(u64) -> bool) {
+        let stored = batch.iter().zip(seqs);
+        if let Some(size) = &mut self.stored_size {
+            size.messages += seqs.len() as u64;
+            size.bytes += stored.clone().map(|(entry, _)| entry.packet.cost() as u64).sum::<u64>();
+        }
+        for (entry, seq) in stored {
             let index = self.back.partition_point(|other| other.pos < entry.pos);
-            match self.back.get_mut(index) {
-                Some(here) if here.pos == entry.pos => here.seq = Some(*seq),
+            match self.back.get(index) {
+                Some(here) if here.pos == entry.pos => {
+                    let here = here.clone();
+                    self.uncount(&here);
+                    self.back_bytes += here.packet.cost();
+                    self.back[index].seq = Some(*seq);
+                }
+                // All before it is stored, too.
+                _ if is_handed(entry.pos) => {
+                    self.back_bytes += entry.packet.cost();
+                    self.back.insert(index, LogEntry { seq: Some(*seq), accepted: true, ..entry.clone() });
+                }
                 // It was confirmed while it was being stored.
                 _ if entry.pos <= self.confirmed.pos => {
                     self.confirmed.seq = self.confirmed.seq.max(*seq);
@@ -262,7 +324,7 @@ impl Log {
         let index = self.back.partition_point(|entry| entry.pos < pos);
         self.back.get(index).filter(|entry| entry.pos == pos)?;
         let entry = self.back.remove(index)?;
-        self.back_bytes -= entry.packet.cost();
+        self.uncount(&entry);
         Some(entry)
     }
 
@@ -272,10 +334,10 @@ impl Log {
         if !self.back.iter().any(expired) {
             return Vec::new();
         }
-        let (gone, back) = std::mem::take(&mut self.back).into_iter().partition(expired);
-        self.back = back;
-        self.back_bytes = self.back.iter().map(|entry| entry.packet.cost()).sum();
-        gone.into()
+        let (gone, back): (Vec<_>, _) = std::mem::take(&mut self.back).into_iter().partition(expired);
+        self.back = back.into();
+        gone.iter().for_each(|entry| self.uncount(entry));
+        gone
     }
 
     /// Drops stored entries from memory, oldest first, until `keep` bytes are left.
@@ -331,7 +393,22 @@ impl Log {
 
     fn pop_front(&mut self) {
         if let Some(entry) = self.back.pop_front() {
-            self.back_bytes -= entry.packet.cost();
+            self.uncount(&entry);
+        }
+    }
+
+    /// An entry leaves memory, or is stored from now on.
+    fn uncount(&mut self, entry: &LogEntry) {
+        let cost = entry.packet.cost();
+        self.back_bytes -= cost;
+        if entry.seq.is_none() {
+            if entry.accepted {
+                self.unstored_bytes -= cost;
+            } else {
+                self.waiting -= 1;
+                self.waiting_bytes -= cost;
+            }
+            entry.packet.unreserve();
         }
     }
 }

@@ -2,13 +2,13 @@ use std::{
     borrow::Cow,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use crate::{
     Message,
-    queue::Entry,
+    queue::{Entry, Queue},
     rt::Instant,
     sync::Mutex,
     transport::{Frame, Framing},
@@ -19,11 +19,13 @@ use crate::{
 pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
+    /// What the queue is yet to be given of messages that it must have room for.
+    reserved: AtomicU64,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { used: AtomicUsize::new(0), limit }
+        Self { used: AtomicUsize::new(0), limit, reserved: AtomicU64::new(0) }
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -63,6 +65,10 @@ pub(crate) struct Packet {
     others: Mutex<Vec<(&'static Framing, Frame)>>,
     budget: Arc<Budget>,
     charged: AtomicUsize,
+    /// Some session has it in its outbox, or had.
+    reached: AtomicBool,
+    /// Room in the queue is reserved for it.
+    reserved: AtomicBool,
 }
 
 impl Packet {
@@ -95,6 +101,8 @@ impl Packet {
             others: Mutex::default(),
             budget: Arc::clone(budget),
             charged: AtomicUsize::new(bytes),
+            reached: AtomicBool::new(false),
+            reserved: AtomicBool::new(false),
         }
     }
 
@@ -117,6 +125,39 @@ impl Packet {
 
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// Reserves room in the queue as a whole, where the queue says how much it has. The user's lock is held.
+    pub(crate) fn reserve(&self, queue: &dyn Queue) -> bool {
+        if self.reserved.load(Ordering::Relaxed) {
+            return true;
+        }
+        let cost = self.cost() as u64;
+        // Counted first and compared then: of two at once, both see each other, or one does. What was stored in between
+        // is counted twice for a moment, and never not at all.
+        let reserved = self.budget.reserved.fetch_add(cost, Ordering::AcqRel).saturating_add(cost);
+        self.reserved.store(true, Ordering::Relaxed);
+        let fits = queue.room().is_none_or(|room| reserved <= room);
+        if !fits {
+            self.unreserve();
+        }
+        fits
+    }
+
+    /// It is stored, or will not be.
+    pub(crate) fn unreserve(&self) {
+        if self.reserved.swap(false, Ordering::Relaxed) {
+            self.budget.reserved.fetch_sub(self.cost() as u64, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn set_reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a session that held it back has put it into its outbox.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
     }
 
     /// What it counts for where one connection's or one user's messages are bounded in bytes.
@@ -148,6 +189,7 @@ impl Packet {
 
 impl Drop for Packet {
     fn drop(&mut self) {
+        self.unreserve();
         self.budget.sub(*self.charged.get_mut());
     }
 }

@@ -64,20 +64,33 @@ impl Receipt {
     ///
     /// Dropping the future loses nothing; it can be asked for again.
     pub async fn outcome(&self) -> Outcome {
-        let Some(Place { hub, user, pos, expires_at }) = &self.place else { return Outcome::Unknown };
-        let mut lapse = hub.runtime.sleep_until(*expires_at);
+        let Some(place) = &self.place else { return Outcome::Unknown };
+        let mut expiry = place.hub.runtime.sleep_until(place.expires_at);
+        let mut waiting = Waiting { place, key: None };
         poll_fn(|cx: &mut Context<'_>| {
-            if let Some(mut state) = user.lock() {
-                match state.fate(*pos) {
-                    Some(true) => return Poll::Ready(Outcome::Confirmed),
-                    Some(false) => return Poll::Ready(Outcome::Lapsed),
-                    None => state.wait(*pos, cx.waker()),
-                }
+            if let Some(mut state) = place.user.lock()
+                && let Some(outcome) = state.poll_outcome(place.pos, &mut waiting.key, cx.waker())
+            {
+                return Poll::Ready(outcome);
             }
-            let lapsed = if hub.relay.is_some() { Outcome::Unknown } else { Outcome::Lapsed };
-            lapse.as_mut().poll(cx).map(|()| lapsed)
+            let expired = if place.hub.relay.is_some() { Outcome::Unknown } else { Outcome::Lapsed };
+            expiry.as_mut().poll(cx).map(|()| expired)
         })
         .await
+    }
+}
+
+/// Somebody who waits for an outcome. Dropped, it leaves no waker behind.
+struct Waiting<'a> {
+    place: &'a Place,
+    key: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let (Some(key), Some(mut state)) = (self.key, self.place.user.lock()) {
+            state.stop_waiting(self.place.pos, key);
+        }
     }
 }
 

@@ -208,6 +208,8 @@ pub(crate) struct Core {
 pub(crate) enum Offered {
     /// It waits to be written.
     Taken,
+    /// It waits behind stored messages that have yet to be read from the queue.
+    Unread,
     /// The session has no room for it.
     Refused,
     /// The session has ended, maybe by this message.
@@ -275,8 +277,10 @@ impl Core {
         fx: &mut Effects,
     ) -> Offered {
         let mut slot = self.slot.lock();
-        match slot.push_unkept(packet, after, hub.settings.backlog) {
-            Push::Taken(dropped) => {
+        let push = slot.push_unkept(packet, after, hub.settings.backlog);
+        let offered = if matches!(push, Push::Unread(_)) { Offered::Unread } else { Offered::Taken };
+        match push {
+            Push::Taken(dropped) | Push::Unread(dropped) => {
                 slot.announce(self, fx);
                 if !dropped.is_empty() {
                     fx.wake_all(slot.take_writable(hub.settings.backlog));
@@ -284,7 +288,7 @@ impl Core {
                 for packet in dropped {
                     fx.report(self.user.uid(), packet, Undelivered::Dropped);
                 }
-                Offered::Taken
+                offered
             }
             Push::Ended => {
                 fx.wake(slot.unpark());

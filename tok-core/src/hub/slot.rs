@@ -111,6 +111,8 @@ pub enum Overflow {
 pub(crate) enum Push {
     /// It waits to be written. Messages that were dropped to make room come with it.
     Taken(Vec<Arc<Packet>>),
+    /// As [`Taken`](Self::Taken), but it waits behind stored messages that have yet to be read from the queue.
+    Unread(Vec<Arc<Packet>>),
     /// The session has ended.
     Gone,
     /// This ended it: the overflow policy is to disconnect.
@@ -195,6 +197,12 @@ impl Slot {
         self.outbox.push_back(Item { packet: Arc::clone(packet), kept: Some(self.fed) });
     }
 
+    /// Puts a message into the outbox that has this position in the log and is not stored. Only for sessions that have
+    /// been given everything before it.
+    pub(crate) fn push_handed(&mut self, packet: &Arc<Packet>, pos: u64) {
+        self.push_kept(packet, Cursor { seq: self.fed.seq, pos });
+    }
+
     /// Offers a message that is not kept. `after` is the place in the log that it must not overtake.
     pub(crate) fn push_unkept(
         &mut self,
@@ -231,6 +239,9 @@ impl Slot {
         match after {
             Some(after) if self.behind && !(self.held.is_empty() && after.is_reached(self.fed)) => {
                 self.held.push_back((after, item));
+                if self.wants_page {
+                    return Push::Unread(dropped);
+                }
             }
             _ => {
                 self.outbox_bytes += cost;
@@ -254,12 +265,26 @@ impl Slot {
                 is_here_held |= is_here;
                 index += 1;
             } else if let Some((_, item)) = self.held.remove(index) {
+                item.packet.set_reached();
                 self.outbox_bytes += item.packet.cost();
                 self.outbox.push_back(item);
             }
         }
         if self.held.is_empty() {
             self.held = VecDeque::new();
+        }
+    }
+
+    /// Whether it holds this message back.
+    pub(crate) fn holds(&self, packet: &Arc<Packet>) -> bool {
+        self.held.iter().any(|(_, item)| Arc::ptr_eq(&item.packet, packet))
+    }
+
+    /// Forgets a message that it holds back.
+    pub(crate) fn withdraw(&mut self, packet: &Arc<Packet>) {
+        let place = self.held.iter().position(|(_, item)| Arc::ptr_eq(&item.packet, packet));
+        if let Some((_, item)) = place.and_then(|place| self.held.remove(place)) {
+            self.unkept_bytes -= item.packet.cost();
         }
     }
 

@@ -1,25 +1,35 @@
 //! One user: sessions, the log, and what is under way for them.
 
+mod admit;
 mod attach;
+mod left;
+mod receipts;
+mod unread;
 
 use std::{
     sync::{Arc, Weak},
     task::Waker,
 };
 
+use self::{admit::Handed, receipts::Receipts};
+pub(crate) use self::{
+    admit::{Append, Obstacle},
+    left::Left,
+    unread::{Held, Look, Offer},
+};
 use super::{
-    effects::{Effects, Ticket},
+    Outcome,
+    effects::{Effects, Kept, Ticket, Verdict},
     hooks::Undelivered,
     inner::Inner,
     lane,
-    log::{After, Cursor, Log, LogEntry},
-    packet::Packet,
-    session::{Core, Offered},
+    log::{Cursor, Log, LogEntry},
+    session::Core,
 };
 use crate::{
     CloseReason, MessageId, SendError, Uid,
     collections::{HashMap, shrink_list, shrink_map},
-    queue::{Epoch, QueueError, Seq},
+    queue::{Epoch, Seq},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -51,14 +61,22 @@ pub(crate) struct State {
     pub(crate) fence_due: bool,
     /// The queue failed; until it works again no new message is taken over what memory holds.
     pub(crate) queue_failing: bool,
+    /// The last queue operation failed and is to be tried again.
+    pub(crate) away: bool,
+    /// The positions of the messages that are being stored.
+    pub(crate) storing: Option<(u64, u64)>,
+    /// The first message that waits, if the queue did not take it.
+    stuck: Option<(u64, Obstacle)>,
+    /// Messages that could not be kept and went to sessions.
+    handed: Handed,
+    /// What the last session left unconfirmed is yet to be reported.
+    left: Option<Left>,
     /// Messages whose store failed, so that nobody knows whether the queue has them.
     pub(crate) unsure: Option<Vec<LogEntry>>,
-    /// Receipts of kept messages that somebody holds.
-    receipts: usize,
-    /// Messages that ended otherwise than confirmed, while there are receipts.
-    lapsed: Vec<u64>,
-    waiters: Vec<(u64, Waker)>,
-    tickets: HashMap<u64, Arc<Ticket>>,
+    receipts: Receipts,
+    tickets: HashMap<u64, Arc<Ticket<Verdict>>>,
+    /// Senders whose messages, which are not kept, wait until what is stored has been read.
+    unread: Vec<Arc<Ticket<Look>>>,
     online: bool,
     /// Logins that have asked the cluster for their epoch, and what other nodes' newer logins fence meanwhile.
     claims: usize,
@@ -78,15 +96,6 @@ pub(crate) struct Fenced {
     pub(crate) current: Epoch,
 }
 
-/// What became of a message that was appended to a log.
-#[derive(Debug)]
-pub(crate) enum Append {
-    /// It is in the log and sessions have it, or will.
-    Live { sessions: usize, pos: u64 },
-    /// It has to be stored first.
-    Storing { ticket: Arc<Ticket>, pos: u64 },
-}
-
 impl User {
     pub(crate) fn new(uid: Uid, hub: &Inner) -> Arc<Self> {
         let state = |user: &Weak<Self>| State {
@@ -97,11 +106,15 @@ impl User {
             lane: false,
             fence_due: false,
             queue_failing: false,
+            away: false,
+            storing: None,
+            stuck: None,
+            handed: Handed::default(),
+            left: None,
             unsure: None,
-            receipts: 0,
-            lapsed: Vec::new(),
-            waiters: Vec::new(),
+            receipts: Receipts::default(),
             tickets: crate::collections::hash_map(hub.seed),
+            unread: Vec::new(),
             online: false,
             claims: 0,
             fences: Vec::new(),
@@ -142,7 +155,7 @@ impl State {
         self.sessions.is_empty()
             && self.log.is_empty()
             && !self.lane
-            && self.receipts == 0
+            && self.receipts.is_empty()
             && self.claims == 0
     }
 
@@ -183,12 +196,24 @@ impl State {
 
     /// Draws the consequences after sessions have ended.
     pub(crate) fn sessions_ended(&mut self, hub: &Inner, fx: &mut Effects) {
+        let was_online = self.online;
         self.refresh_online(hub);
+        self.sessions_gone(fx);
         if self.live() == 0 {
             // What is stored needs no place in memory when nobody is there to read it.
             self.log.evict(0);
+            if was_online {
+                self.note_left(hub);
+            }
         }
+        self.admit(hub, fx);
         self.want_lane(hub, fx);
+    }
+
+    /// What sessions that have ended were given and held back goes with them.
+    fn sessions_gone(&mut self, fx: &mut Effects) {
+        self.look_again(fx);
+        self.drop_handed(fx);
     }
 
     pub(crate) fn forget(&mut self, core: &Core) {
@@ -196,82 +221,27 @@ impl State {
         shrink_list(&mut self.sessions);
     }
 
-    /// Appends a message that is kept.
-    pub(crate) fn append(
-        &mut self,
-        hub: &Inner,
-        packet: &Arc<Packet>,
-        fx: &mut Effects,
-    ) -> Result<Append, SendError> {
-        self.check_limits(hub, packet, fx)?;
-        let live = self.live();
-        let at_once = live > 0 && !hub.writes_ahead();
-        let pos = self.log.append(Arc::clone(packet), at_once);
-        self.receipts += 1;
-        if at_once {
-            self.feed_all(hub, fx);
-            self.want_lane(hub, fx);
-            return Ok(Append::Live { sessions: live, pos });
-        }
-        let ticket = Arc::new(Ticket::default());
-        self.tickets.insert(pos, Arc::clone(&ticket));
-        self.want_lane(hub, fx);
-        Ok(Append::Storing { ticket, pos })
-    }
-
-    fn check_limits(&mut self, hub: &Inner, packet: &Packet, fx: &mut Effects) -> Result<(), SendError> {
-        let caps = hub.queue.caps();
-        let full = |log: &Log| {
-            log.kept() >= caps.max_messages || (log.bytes() + packet.cost()) as u64 > caps.max_bytes
-        };
-        if full(&self.log) {
-            self.drop_expired(hub, fx);
-            if full(&self.log) {
-                return Err(SendError::Full);
-            }
-        }
-        if self.queue_failing {
-            return Err(SendError::Queue(QueueError::Unavailable(lane::TRYING_AGAIN.into())));
-        }
-        Ok(())
-    }
-
     /// Takes expired messages out of memory and reports them.
     pub(crate) fn drop_expired(&mut self, hub: &Inner, fx: &mut Effects) {
-        for entry in self.log.remove_expired(hub.runtime.now()) {
+        let expired = self.log.remove_expired(hub.runtime.now());
+        if expired.is_empty() {
+            return;
+        }
+        for entry in expired {
             self.expired(entry.pos, fx);
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
         }
+        // What followed them and is not kept goes on.
+        self.feed_all(hub, fx);
     }
 
     /// A message expired: it leaves memory, if it is still there, and whoever waits for it learns of it.
     pub(crate) fn expired(&mut self, pos: u64, fx: &mut Effects) {
         self.log.remove(pos);
-        self.lapse(pos);
+        self.receipts.end(pos, Outcome::Lapsed, fx);
         if let Some(ticket) = self.tickets.remove(&pos) {
-            ticket.settle(Ok(None), fx);
+            ticket.settle(Ok(Kept::Expired), fx);
         }
-    }
-
-    /// Offers a message that is not kept to every session, in the order of the log: behind `after`. Returns how many
-    /// take it, or `None` if nobody is there.
-    pub(crate) fn offer(
-        &self,
-        hub: &Inner,
-        packet: &Arc<Packet>,
-        after: After,
-        fx: &mut Effects,
-    ) -> Option<usize> {
-        let mut taken = None;
-        for session in &self.sessions {
-            match session.offer(hub, packet, Some(after), fx) {
-                Offered::Taken => *taken.get_or_insert(0) += 1,
-                Offered::Refused => _ = taken.get_or_insert(0),
-                // Nor is one there that this message ended as slow.
-                Offered::Gone => {}
-            }
-        }
-        taken
     }
 
     /// Gives every session what the log has for it.
@@ -283,6 +253,7 @@ impl State {
 
     pub(crate) fn feed(&mut self, hub: &Inner, core: &Core, fx: &mut Effects) {
         self.feed_one(hub, core, fx);
+        self.admit(hub, fx);
         self.want_lane(hub, fx);
     }
 
@@ -309,7 +280,7 @@ impl State {
             // What is to be stored first, because of write-ahead or because the user was offline when it came, is
             // handed over when it is: until then its sender may yet be told that it was refused.
             let ready = entry.seq.is_some() || entry.accepted;
-            slot.hungry = ready && !slot.has_room_for_kept(backlog);
+            slot.hungry = !slot.has_room_for_kept(backlog);
             if !ready || slot.hungry {
                 stopped = Some(entry.cursor());
                 break;
@@ -331,10 +302,17 @@ impl State {
     /// A session's peer has everything up to `cursor`, and so the user has.
     pub(crate) fn confirm(&mut self, hub: &Inner, core: &Core, cursor: Cursor, fx: &mut Effects) {
         if core.slot.lock().is_live() {
-            self.log.confirm(cursor);
-            self.wake_waiters(fx);
+            self.log_confirm(hub, core, cursor, fx);
             self.want_lane(hub, fx);
         }
+    }
+
+    fn log_confirm(&mut self, hub: &Inner, core: &Core, cursor: Cursor, fx: &mut Effects) {
+        self.log.confirm(cursor);
+        self.confirm_handed(core, cursor, fx);
+        let handed = &self.handed;
+        self.receipts.confirm(self.log.confirmed().pos, |pos| handed.contains(pos), fx);
+        self.admit(hub, fx);
     }
 
     /// What was stored has its place in the queue now. Those who wait for that are told by
@@ -348,7 +326,9 @@ impl State {
                 }
             }
         }
-        self.log.stored(batch, seqs);
+        let handed = &self.handed;
+        self.log.stored(batch, seqs, |pos| handed.contains(pos));
+        batch.iter().for_each(|entry| self.handed.remove(entry.pos));
         if self.live() > 0 {
             if hub.relay.is_some() {
                 // Other nodes' messages may stand between this node's: sessions read the shared queue alone.
@@ -361,12 +341,13 @@ impl State {
         }
     }
 
-    /// Senders learn that their messages are stored, and how many sessions elsewhere were told.
-    pub(crate) fn answer(&mut self, batch: &[LogEntry], elsewhere: usize, fx: &mut Effects) {
-        let offline = self.live() + elsewhere == 0;
+    /// Senders learn that their messages are stored, and how many sessions elsewhere were told. `is_new`: they were stored
+    /// while no session was here.
+    pub(crate) fn answer(&mut self, batch: &[LogEntry], elsewhere: usize, is_new: bool, fx: &mut Effects) {
+        let offline = is_new && self.live() + elsewhere == 0;
         for entry in batch {
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
-                ticket.settle(Ok(Some(elsewhere)), fx);
+                ticket.settle(Ok(Kept::Stored(elsewhere)), fx);
             }
             if offline {
                 fx.report(&self.uid, Arc::clone(&entry.packet), Undelivered::Stored);
@@ -376,15 +357,29 @@ impl State {
     }
 
     /// Messages will not be stored: their senders learn why.
-    pub(crate) fn refused(&mut self, batch: &[LogEntry], fx: &mut Effects, error: impl Fn() -> SendError) {
+    pub(crate) fn refused(
+        &mut self,
+        hub: &Inner,
+        batch: &[LogEntry],
+        fx: &mut Effects,
+        error: impl Fn() -> SendError,
+    ) {
         for entry in batch {
             self.log.remove(entry.pos);
-            self.lapse(entry.pos);
+            self.receipts.end(entry.pos, Outcome::Lapsed, fx);
             if let Some(ticket) = self.tickets.remove(&entry.pos) {
                 ticket.settle(Err(error()), fx);
             }
         }
         shrink_map(&mut self.tickets);
+        // What followed them and is not kept goes on.
+        self.feed_all(hub, fx);
+    }
+
+    /// A job of the lane failed, or went well.
+    pub(crate) fn set_away(&mut self, hub: &Inner, away: bool, fx: &mut Effects) {
+        self.away = away;
+        self.admit(hub, fx);
     }
 
     /// Another node has stored for the user, up to `seq`: sessions read on.
@@ -405,52 +400,28 @@ impl State {
         }
     }
 
-    /// Notes for receipts that a message ended otherwise than confirmed.
-    pub(crate) fn lapse(&mut self, pos: u64) {
-        if self.receipts > 0 {
-            self.lapsed.push(pos);
+    /// What became of a message with a receipt, if it has ended. If not, `waker` is woken when it does; `key` names the
+    /// waiter from its second call on.
+    pub(crate) fn poll_outcome(&mut self, pos: u64, key: &mut Option<u64>, waker: &Waker) -> Option<Outcome> {
+        let outcome = self.receipts.outcome(pos);
+        if outcome.is_none() {
+            self.receipts.wait(pos, key, waker);
         }
+        outcome
     }
 
-    pub(crate) fn wake_waiters(&mut self, fx: &mut Effects) {
-        let confirmed = self.log.confirmed().pos;
-        let lapsed = &self.lapsed;
-        self.waiters.retain_mut(|(pos, waker)| {
-            let done = *pos <= confirmed || lapsed.contains(pos);
-            if done {
-                fx.wake(Some(waker.clone()));
-            }
-            !done
-        });
-    }
-
-    /// What is known of a message with a receipt: whether it is confirmed, if it has ended.
-    pub(crate) fn fate(&self, pos: u64) -> Option<bool> {
-        if self.lapsed.contains(&pos) {
-            return Some(false);
-        }
-        (pos <= self.log.confirmed().pos).then_some(true)
-    }
-
-    pub(crate) fn wait(&mut self, pos: u64, waker: &Waker) {
-        if !self.waiters.iter().any(|(other, waiting)| *other == pos && waiting.will_wake(waker)) {
-            self.waiters.push((pos, waker.clone()));
-        }
+    pub(crate) fn stop_waiting(&mut self, pos: u64, key: u64) {
+        self.receipts.give_up(pos, key);
     }
 
     pub(crate) fn drop_receipt(&mut self, pos: u64) {
-        self.receipts -= 1;
-        self.waiters.retain(|(other, _)| *other != pos);
-        if self.receipts == 0 {
-            self.lapsed = Vec::new();
-        }
+        self.receipts.remove(pos);
     }
 
     pub(crate) fn acknowledge(&mut self, hub: &Inner, core: &Core, id: MessageId, fx: &mut Effects) -> bool {
         let cursor = core.slot.lock().acknowledge(id);
         if let Some(cursor) = cursor {
-            self.log.confirm(cursor);
-            self.wake_waiters(fx);
+            self.log_confirm(hub, core, cursor, fx);
             self.feed(hub, core, fx);
         }
         cursor.is_some()

@@ -16,6 +16,8 @@ use tokio::sync::Semaphore;
 pub struct Moody {
     inner: ReferenceQueue,
     failing: AtomicBool,
+    failing_late: AtomicBool,
+    failing_store: AtomicBool,
     gate: Semaphore,
 }
 
@@ -24,12 +26,30 @@ impl Moody {
         Arc::new(Self {
             inner,
             failing: AtomicBool::new(false),
+            failing_late: AtomicBool::new(false),
+            failing_store: AtomicBool::new(false),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
         })
     }
 
     pub fn fail(&self, failing: bool) {
         self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Fails from the next store on, which is done all the same.
+    pub fn fail_late(&self) {
+        self.failing_late.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails from the next store on.
+    pub fn fail_at_store(&self) {
+        self.failing_store.store(true, Ordering::Relaxed);
+    }
+
+    pub fn recover(&self) {
+        for failing in [&self.failing, &self.failing_late, &self.failing_store] {
+            failing.store(false, Ordering::Relaxed);
+        }
     }
 
     /// From now on operations wait until [`resume`](Self::resume).
@@ -58,8 +78,16 @@ impl Moody {
 #[async_trait]
 impl Queue for Moody {
     async fn enqueue(&self, uid: &Uid, batch: &[Entry], admit: Admit) -> Result<Stored, QueueError> {
+        if self.failing_store.load(Ordering::Relaxed) {
+            self.fail(true);
+        }
         self.ready().await?;
-        self.inner.enqueue(uid, batch, admit).await
+        let stored = self.inner.enqueue(uid, batch, admit).await;
+        if self.failing_late.load(Ordering::Relaxed) {
+            self.fail(true);
+            return Err(QueueError::Unavailable("told to fail late".into()));
+        }
+        stored
     }
 
     async fn peek(&self, uid: &Uid, after: Seq, limit: Limit) -> Result<Page, QueueError> {

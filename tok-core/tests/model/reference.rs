@@ -109,6 +109,15 @@ impl Model {
         sessions
     }
 
+    /// A message could not be stored, and was given to the sessions that had everything before it. Nobody confirms it in
+    /// time.
+    pub(crate) fn handed(&mut self, user: usize, number: Number) {
+        self.kept.insert(number);
+        for client in self.clients.iter_mut().filter(|client| client.live && client.user == user) {
+            client.waiting.push_back((Thing::Message(number), true));
+        }
+    }
+
     /// The client read all that is there, which was `found`.
     pub(crate) fn read(&mut self, index: usize, found: &[Thing]) -> Result<(), String> {
         let client = &mut self.clients[index];

@@ -204,6 +204,11 @@ impl World {
                 }
             }
             Err(SendError::Queue(_)) if self.model.failing && ttl.is_some() => {}
+            // Behind what cannot be read it is withdrawn.
+            Err(SendError::BacklogUnread) if self.model.failing && ttl.is_none() => {}
+            Err(SendError::Unconfirmed { pending: true, .. }) if self.model.failing && ttl.is_some() => {
+                self.model.handed(user, self.last);
+            }
             Err(error) => return Err(format!("a message was refused: {error}")),
         }
         // A sender may have waited for the queue.

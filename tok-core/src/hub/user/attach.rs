@@ -83,6 +83,8 @@ impl State {
         self.fence_due = hub.relay.is_some();
         self.sessions.push(Arc::clone(core));
         self.refresh_online(hub);
+        self.sessions_gone(fx);
+        self.left = None;
         self.feed(hub, core, fx);
         if let Some(class) = core.class() {
             // Older logins under way here have lost the place, also should this session end before they take effect.

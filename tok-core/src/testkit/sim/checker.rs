@@ -12,7 +12,7 @@ use super::{
     client::{SimClient, Uplink},
     queue::Change,
 };
-use crate::{ConfigError, Device, Epoch, Hub, HubBuilder, Uid, rt::Runtime, sync::Mutex};
+use crate::{ConfigError, Device, Epoch, Hub, HubBuilder, Queue, Uid, rt::Runtime, sync::Mutex};
 
 pub(super) use self::messages::{Sending, Told, text};
 
@@ -41,11 +41,13 @@ pub(super) use self::messages::{Sending, Told, text};
 /// | 12 | A session loses its place to a newer login alone; an older fence removes nothing | S: a session closes; the queue is acknowledged to |
 /// | 13 | Each session opens once and closes once; between the two, and only there, its messages are handled, one at a time | S: hooks and actor |
 /// | 14 | Memory and what a connection holds are bounded, and counts are what they count | S |
-/// | 15 | No receiver makes a sender wait: what is not kept is sent in no time, what is kept in bounded time | S: a sender is answered |
+/// | 15 | No receiver makes a sender wait: what is not kept is sent in no time, or within `send_timeout` where what is stored is unread; what is kept in bounded time | S: a sender is answered |
 /// | 16 | A peer that is silent, and a session that ended, are gone in time; nothing waits for ever | S; and [`Stopped::Stuck`](super::Stopped::Stuck) |
 /// | 17 | When all connections are closed nothing is left: sessions, entries, bytes, tasks, timers | Q |
 /// | 18 | What a hook or actor is told is of the user who logged in on that connection | S |
 /// | 19 | A drained hub lets nobody in, and what it accepted is with a client or in the queue | S: a session opens; Q: after the shutdown |
+/// | 20 | A user's stored messages are within the queue's limits | S: the queue stores |
+/// | 21 | A hub reports once what the last session left, and only what is unconfirmed while nobody is there | S: a hook is told |
 ///
 /// It sees messages by their text: a `before_send` hook may refuse but not replace them. Times of authentication are the
 /// adapters' (invariant 16), and are checked there.
@@ -73,7 +75,7 @@ type Verdict = Result<(), String>;
 
 /// A rule is broken.
 fn broken<T>(invariant: u8, what: impl fmt::Display) -> Result<T, String> {
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 21] = [
         "order in a session",
         "no gap",
         "conservation",
@@ -93,6 +95,8 @@ fn broken<T>(invariant: u8, what: impl fmt::Display) -> Result<T, String> {
         "nothing left behind",
         "authenticity",
         "drain",
+        "limits",
+        "reports",
     ];
     let name = NAMES.get(usize::from(invariant).wrapping_sub(1)).unwrap_or(&"?");
     Err(format!("invariant {invariant}, {name}: {what}"))
@@ -120,12 +124,18 @@ impl Checker {
     /// The queue, watched. To be called before it is cloned.
     #[must_use]
     pub fn observed(&self, queue: SimQueue) -> SimQueue {
-        let this = self.clone();
+        let (this, caps) = (self.clone(), queue.caps());
         queue.observed(move |change| {
             let now = this.shared.rt.now();
             this.tell(format_args!("{change:?}"));
             this.with(|state| match change {
                 Change::Stored(uid, entries) => state.ledger.stored(uid, entries),
+                Change::Holds(uid, size)
+                    if size.messages > caps.max_messages || size.bytes > caps.max_bytes =>
+                {
+                    broken(20, format_args!("{size:?} of {uid} of {caps:?}"))
+                }
+                Change::Holds(..) => Ok(()),
                 Change::Acked(uid, fence, entries) => {
                     let step = state.roll.step();
                     state.roll.acked(uid, *fence)?;

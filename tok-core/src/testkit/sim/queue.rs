@@ -39,6 +39,8 @@ type Observer = dyn Fn(&Change<'_>) + Send + Sync;
 pub enum Change<'a> {
     /// They were stored. Whoever asked for it may never be told.
     Stored(&'a Uid, &'a [Entry]),
+    /// What the user has then.
+    Holds(&'a Uid, QueueSize),
     /// An acknowledgement of this fence removed them.
     Acked(&'a Uid, Epoch, &'a [Entry]),
     /// It had expired, and was swept.
@@ -129,6 +131,8 @@ impl Queue for SimQueue {
         let result = self.storage.enqueue(uid, batch, admit).await;
         if result.is_ok() {
             self.tell(&Change::Stored(uid, batch));
+            let size = self.storage.size(uid).await?;
+            self.tell(&Change::Holds(uid, size));
         }
         self.delay().await;
         self.fails()?;

@@ -219,6 +219,12 @@ impl Traffic {
         let send = up.hub.send(uid.clone(), text);
         let send = if kept { send.ttl(ttl) } else { send };
         let began = rt.now();
+        // It may wait for what is stored to be read, and for nothing else.
+        let patience = if up.hub.inner.is_backlog_unread(uid) {
+            up.hub.inner.settings.send_timeout
+        } else {
+            Duration::ZERO
+        };
         // The hub may crash while it is asked.
         let answered = race(within(rt, ANSWERED, send.into_future()), up.gone.wait()).await;
         let result = match answered {
@@ -233,13 +239,13 @@ impl Traffic {
             }
             Some(Some(result)) => result,
         };
-        if !kept && up.hub.inner.relay.is_none() && rt.now() != began {
+        if !kept && up.hub.inner.relay.is_none() && rt.now().saturating_since(began) > patience {
             self.checker
                 .fail(15, format_args!("{number} of sender {sender} to {uid} waited, and is not kept"));
         }
         let told = match &result {
             Ok(_) => Told::Accepted,
-            Err(SendError::Queue(_) | SendError::Relay(_)) => Told::Unsure,
+            Err(SendError::Queue(_) | SendError::Relay(_) | SendError::Unconfirmed { .. }) => Told::Unsure,
             Err(_) => Told::Refused,
         };
         self.checker.told(&up.hub, uid, sender, number, told);

@@ -38,6 +38,10 @@ struct Sent {
     acked: Option<u64>,
     /// A hook refused it for a device.
     refused: bool,
+    /// It was reported as not kept.
+    not_kept: bool,
+    /// The hubs that reported it as left.
+    left_by: Vec<usize>,
 }
 
 impl Sent {
@@ -98,6 +102,8 @@ impl Ledger {
             was_stored: false,
             acked: None,
             refused: false,
+            not_kept: false,
+            left_by: Vec::new(),
         };
         self.streams.entry((uid.clone(), sender)).or_default().insert(number, sent);
     }
@@ -115,6 +121,9 @@ impl Ledger {
         let stream = self.streams.get_mut(&(uid.clone(), sender));
         let Some(sent) = stream.and_then(|stream| stream.get_mut(&number)) else { return Ok(()) };
         sent.told = told;
+        if sent.not_kept && sent.is_owed(now) {
+            return broken(3, format_args!("{number} of sender {sender} to {uid} was reported as not kept"));
+        }
         if sent.acked.is_some() && sent.is_owed(now) {
             return broken(6, format_args!("{number} of sender {sender} to {uid}, before it was accepted"));
         }
@@ -188,15 +197,40 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn undelivered(&mut self, uid: &Uid, data: &[u8], why: Undelivered, now: Instant) -> Verdict {
+    pub(super) fn undelivered(
+        &mut self,
+        hub: usize,
+        uid: &Uid,
+        data: &[u8],
+        why: Undelivered,
+        is_online: bool,
+        now: Instant,
+    ) -> Verdict {
         let Some((sender, number, sent)) = self.find(uid, data) else { return Ok(()) };
         let what = format!("{number} of sender {sender} to {uid}");
         match why {
             Undelivered::Expired if !sent.expired(now) => {
                 broken(7, format_args!("{what} expired before its TTL"))
             }
+            Undelivered::NotKept if sent.told != Told::Accepted => {
+                sent.not_kept = true;
+                Ok(())
+            }
             Undelivered::Dropped | Undelivered::NotKept | Undelivered::Offline if sent.sending.kept => {
                 broken(3, format_args!("{what} was to be kept, and is {why:?}"))
+            }
+            Undelivered::Left if is_online => {
+                broken(21, format_args!("{what} is left, and a session is there"))
+            }
+            Undelivered::Left if sent.acked.is_some() => {
+                broken(21, format_args!("{what} is left, and was confirmed"))
+            }
+            Undelivered::Left if sent.left_by.contains(&hub) => {
+                broken(21, format_args!("{what} is left, and was reported so before"))
+            }
+            Undelivered::Left => {
+                sent.left_by.push(hub);
+                Ok(())
             }
             Undelivered::Refused => {
                 sent.refused = true;

@@ -69,6 +69,12 @@ impl Roll {
         }
     }
 
+    /// Whether the user has a session on this hub.
+    pub(super) fn is_online(&self, number: usize, uid: &Uid) -> bool {
+        let hub = self.hubs.get(number).and_then(|watched| watched.inner.upgrade());
+        hub.is_some_and(|hub| hub.is_online_here(uid))
+    }
+
     pub(super) fn draining(&mut self, hub: &Hub) {
         let this = Arc::downgrade(&hub.inner);
         for watched in self.hubs.iter_mut().filter(|watched| watched.inner.ptr_eq(&this)) {

@@ -58,7 +58,11 @@ pub(super) fn watched(checker: &Checker, hub: usize, mut builder: HubBuilder) ->
     let (this, inner) = (checker.clone(), hooks.undelivered.take());
     hooks.undelivered = Some(Arc::new(move |uid, message, why| {
         let now = this.shared.rt.now();
-        this.with(|state| state.ledger.undelivered(uid, message.data(), why, now));
+        this.tell(format_args!("hub {hub} reports {why:?} to {uid}"));
+        this.with(|state| {
+            let is_online = state.roll.is_online(hub, uid);
+            state.ledger.undelivered(hub, uid, message.data(), why, is_online, now)
+        });
         if let Some(inner) = &inner {
             inner(uid, message, why);
         }

@@ -1,0 +1,419 @@
+//! Accepting persistent messages: into memory, into the queue, or by way of a session that confirms them at once.
+//!
+//! A message that cannot be accepted at once waits in the log, and later ones behind it. The first that waits is accepted
+//! when there is room in memory, stored by the lane, or, if it cannot be stored, handed to sessions that have been given
+//! everything before it.
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
+
+use super::State;
+use crate::{
+    SendError,
+    hub::{
+        Outcome,
+        effects::{Effects, Kept, Ticket, Verdict},
+        hooks::Undelivered,
+        inner::Inner,
+        lane,
+        log::{Cursor, LogEntry},
+        packet::Packet,
+        session::{Core, SessionId},
+    },
+    queue::{Caps, QueueError},
+    rt::Instant,
+};
+
+/// What became of a message that was appended to a log.
+#[derive(Debug)]
+pub(crate) enum Append {
+    /// It is kept in memory, and sessions have it, or will.
+    Accepted { sessions: usize, pos: u64 },
+    /// The ticket says what became of it.
+    Waiting { ticket: Arc<Ticket<Verdict>>, pos: u64 },
+}
+
+/// Why a message is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// The user's own limits: there is room when more is confirmed.
+    Room,
+    /// The queue is full, or the message is larger than it can ever keep for one user.
+    Full,
+    /// There is no queue.
+    NoQueue,
+    /// The queue cannot be reached.
+    Away,
+}
+
+impl Obstacle {
+    pub(crate) fn error(self) -> SendError {
+        match self {
+            Self::Room | Self::Full => SendError::Full,
+            Self::NoQueue => SendError::NotKept,
+            Self::Away => SendError::Queue(QueueError::Unavailable(lane::TRYING_AGAIN.into())),
+        }
+    }
+}
+
+/// What the first message that waits can do.
+enum Step {
+    Accept,
+    /// The lane stores it, or finds out why it cannot.
+    Store,
+    Hand(Vec<Arc<Core>>, Obstacle),
+    Wait(Obstacle),
+    Refuse(Obstacle),
+}
+
+/// As many messages may wait to be accepted for one user, or as many as the queue keeps if that is more.
+const MAX_WAITING: u64 = 1000;
+
+impl State {
+    /// Appends a message that is to be kept.
+    pub(crate) fn append(
+        &mut self,
+        hub: &Inner,
+        packet: &Arc<Packet>,
+        fx: &mut Effects,
+    ) -> Result<Append, SendError> {
+        let sessions = self.live();
+        let at_once = sessions > 0 && self.log.waiting().0 == 0 && self.accepts_in_memory(hub, packet);
+        if !at_once {
+            self.check_waiting(hub, packet, fx)?;
+        }
+        let pos = self.log.append(Arc::clone(packet), at_once);
+        self.receipts.add(pos);
+        if at_once {
+            self.feed_all(hub, fx);
+            self.want_lane(hub, fx);
+            return Ok(Append::Accepted { sessions, pos });
+        }
+        let ticket = Arc::new(Ticket::default());
+        self.tickets.insert(pos, Arc::clone(&ticket));
+        self.admit(hub, fx);
+        if self.first_deadline().is_some() {
+            self.limit_wait(hub, pos, fx);
+        }
+        self.want_lane(hub, fx);
+        Ok(Append::Waiting { ticket, pos })
+    }
+
+    /// Whether one more message may wait.
+    fn check_waiting(&mut self, hub: &Inner, packet: &Packet, fx: &mut Effects) -> Result<(), SendError> {
+        let caps = hub.queue.caps();
+        let max_messages = caps.max_messages.max(MAX_WAITING);
+        let max_bytes = caps.max_bytes.max(hub.settings.backlog.max_bytes as u64);
+        let is_full = |state: &Self| {
+            let (messages, bytes) = state.log.waiting();
+            // Where nothing else waits, one of any size may.
+            messages > 0 && (messages as u64 >= max_messages || (bytes + packet.cost()) as u64 > max_bytes)
+        };
+        if is_full(self) {
+            self.drop_expired(hub, fx);
+            if is_full(self) {
+                return Err(SendError::Full);
+            }
+        }
+        if self.queue_failing && self.live() == 0 {
+            return Err(Obstacle::Away.error());
+        }
+        Ok(())
+    }
+
+    /// Whether a message may be kept in memory while a session is there: it has room in the queue, with all that would be
+    /// stored before it. The room is reserved then.
+    fn accepts_in_memory(&self, hub: &Inner, packet: &Packet) -> bool {
+        if hub.writes_ahead() || self.queue_failing {
+            return false;
+        }
+        let caps = hub.queue.caps();
+        let has_room = self.log.kept().is_some_and(|kept| {
+            kept.messages < caps.max_messages
+                && kept.bytes.saturating_add(packet.cost() as u64) <= caps.max_bytes
+        });
+        has_room && !is_too_big(packet, &caps) && packet.reserve(&*hub.queue)
+    }
+
+    /// Goes on with the messages that wait, as far as they can now.
+    pub(crate) fn admit(&mut self, hub: &Inner, fx: &mut Effects) {
+        while let Some(entry) = self.log.first_waiting().cloned() {
+            let is_being_stored =
+                self.storing.is_some_and(|(first, last)| (first..=last).contains(&entry.pos));
+            if is_being_stored {
+                return;
+            }
+            match self.next_step(hub, &entry) {
+                Step::Accept => {
+                    self.log.accept_first();
+                    if let Some(ticket) = self.tickets.remove(&entry.pos) {
+                        ticket.settle(Ok(Kept::InMemory), fx);
+                    }
+                    self.feed_all(hub, fx);
+                }
+                Step::Hand(_, cause) | Step::Wait(cause) if self.is_overdue(hub, entry.pos) => {
+                    self.refused(hub, &[entry], fx, || cause.error());
+                }
+                Step::Hand(sessions, cause) => self.hand(hub, &entry, &sessions, cause, fx),
+                Step::Refuse(cause) => self.refused(hub, &[entry], fx, || cause.error()),
+                Step::Wait(_) => return self.limit_waits(hub, fx),
+                Step::Store => return,
+            }
+        }
+    }
+
+    fn next_step(&self, hub: &Inner, entry: &LogEntry) -> Step {
+        let caps = hub.queue.caps();
+        let is_online = self.live() > 0;
+        let stuck = self.stuck.filter(|(pos, _)| *pos == entry.pos).map(|(_, obstacle)| obstacle);
+        let obstacle = if caps.max_messages == 0 {
+            Obstacle::NoQueue
+        } else if is_too_big(&entry.packet, &caps) {
+            Obstacle::Full
+        } else if is_online && self.accepts_in_memory(hub, &entry.packet) {
+            return Step::Accept;
+        } else if let Some(stuck) = stuck {
+            stuck
+        } else if self.away && is_online {
+            Obstacle::Away
+        } else {
+            return Step::Store;
+        };
+        // Without a queue a cluster sends to all nodes.
+        if !is_online || (obstacle == Obstacle::NoQueue && hub.relay.is_some()) {
+            return Step::Refuse(obstacle);
+        }
+        if obstacle != Obstacle::Room {
+            let sessions = self.sessions_given_all(hub, &entry.packet);
+            if !sessions.is_empty() {
+                return Step::Hand(sessions, obstacle);
+            }
+        }
+        Step::Wait(obstacle)
+    }
+
+    fn first_deadline(&self) -> Option<Instant> {
+        let first = self.log.first_waiting()?;
+        self.tickets.get(&first.pos)?.deadline()
+    }
+
+    fn is_overdue(&self, hub: &Inner, pos: u64) -> bool {
+        let deadline = self.tickets.get(&pos).and_then(|ticket| ticket.deadline());
+        deadline.is_some_and(|deadline| deadline <= hub.runtime.now())
+    }
+
+    /// The first message that waits does so for a limited time from now on, and those behind it as long.
+    fn limit_waits(&self, hub: &Inner, fx: &mut Effects) {
+        if self.first_deadline().is_none() {
+            for entry in self.log.all_waiting() {
+                self.limit_wait(hub, entry.pos, fx);
+            }
+        }
+    }
+
+    /// The sender of a message waits for a limited time from now on.
+    fn limit_wait(&self, hub: &Inner, pos: u64, fx: &mut Effects) {
+        if let Some(ticket) = self.tickets.get(&pos) {
+            ticket.limit(hub.runtime.now().saturating_add(hub.settings.send_timeout), fx);
+        }
+    }
+
+    /// The queue did not take the first message that waits.
+    pub(crate) fn stick(&mut self, pos: u64, obstacle: Obstacle) {
+        self.stuck = Some((pos, obstacle));
+    }
+
+    /// The queue may have more room.
+    pub(crate) fn unstick(&mut self) {
+        self.stuck = None;
+    }
+
+    /// Whether the first message that waits is one that the queue did not take.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let first = self.log.first_waiting().map(|entry| entry.pos);
+        first.is_some() && self.stuck.map(|(pos, _)| pos) == first
+    }
+
+    /// A sender's time is over.
+    pub(crate) fn give_up(&mut self, hub: &Inner, pos: u64, fx: &mut Effects) {
+        if let Some(cause) = self.handed.cause(pos) {
+            if let Some(ticket) = self.tickets.remove(&pos) {
+                let cause = Box::new(cause.error());
+                ticket.settle(Err(SendError::Unconfirmed { pending: true, cause }), fx);
+            }
+            return;
+        }
+        let is_being_stored = self.storing.is_some_and(|(first, last)| (first..=last).contains(&pos));
+        let waiting = self.log.all_waiting().into_iter().find(|entry| entry.pos == pos);
+        if let Some(entry) = waiting.filter(|_| !is_being_stored) {
+            let stuck = self.stuck.filter(|(stuck, _)| *stuck == pos).map(|(_, obstacle)| obstacle);
+            let cause = match stuck {
+                Some(obstacle) => obstacle,
+                None if hub.queue.caps().max_messages == 0 => Obstacle::NoQueue,
+                None if self.away => Obstacle::Away,
+                None => Obstacle::Full,
+            };
+            self.refused(hub, &[entry], fx, || cause.error());
+            self.admit(hub, fx);
+            self.want_lane(hub, fx);
+        }
+    }
+
+    /// The live sessions that have been given everything before the first message that waits, and have room for it.
+    fn sessions_given_all(&self, hub: &Inner, packet: &Packet) -> Vec<Arc<Core>> {
+        let max_bytes = hub.settings.backlog.max_bytes;
+        if !self.handed.is_empty() && self.handed.bytes + packet.cost() > max_bytes {
+            return Vec::new();
+        }
+        let has_all = |core: &&Arc<Core>| {
+            let slot = core.slot.lock();
+            slot.has_room_for_kept(hub.settings.backlog) && self.log.is_given_all(slot.fed)
+        };
+        self.sessions.iter().filter(has_all).cloned().collect()
+    }
+
+    /// Gives the first message that waits to sessions. It is not kept: if none of them confirms it, it is lost.
+    fn hand(
+        &mut self,
+        hub: &Inner,
+        entry: &LogEntry,
+        sessions: &[Arc<Core>],
+        cause: Obstacle,
+        fx: &mut Effects,
+    ) {
+        self.limit_wait(hub, entry.pos, fx);
+        self.log.remove(entry.pos);
+        for core in sessions {
+            core.slot.lock().push_handed(&entry.packet, entry.pos);
+        }
+        self.handed.insert(entry, sessions, cause);
+        self.feed_all(hub, fx);
+    }
+
+    /// Nobody knows whether these messages are stored. Those that every session can be given go there, where that does
+    /// no harm; the senders of the others learn that the outcome is unknown. Returns whether the queue has to be asked.
+    pub(crate) fn store_failed(
+        &mut self,
+        hub: &Inner,
+        batch: &[LogEntry],
+        fx: &mut Effects,
+        error: impl Fn() -> SendError,
+    ) -> bool {
+        self.log.forget_stored_size();
+        let mut asks = false;
+        for entry in batch {
+            let sessions = self.sessions_given_all(hub, &entry.packet);
+            let is_first = self.log.first_waiting().is_some_and(|first| first.pos == entry.pos);
+            // In a cluster messages of other nodes may stand before those that were stored without a word.
+            let is_safe = hub.relay.is_none() && !sessions.is_empty() && sessions.len() == self.live();
+            if is_first && is_safe && !self.is_overdue(hub, entry.pos) {
+                self.hand(hub, entry, &sessions, Obstacle::Away, fx);
+                asks = true;
+            } else {
+                self.refused(hub, std::slice::from_ref(entry), fx, &error);
+            }
+        }
+        asks
+    }
+
+    pub(crate) fn is_handed(&self, pos: u64) -> bool {
+        self.handed.contains(pos)
+    }
+
+    /// A session has confirmed everything up to `cursor`.
+    pub(super) fn confirm_handed(&mut self, core: &Core, cursor: Cursor, fx: &mut Effects) {
+        for pos in self.handed.confirm(core.id, cursor.pos) {
+            self.receipts.end(pos, Outcome::Confirmed, fx);
+            if let Some(ticket) = self.tickets.remove(&pos) {
+                ticket.settle(Ok(Kept::Confirmed), fx);
+            }
+        }
+    }
+
+    /// Messages whose sessions have all ended are lost.
+    pub(super) fn drop_handed(&mut self, fx: &mut Effects) {
+        let sessions = &self.sessions;
+        let is_live = |id: SessionId| sessions.iter().any(|core| core.id == id && core.slot.lock().is_live());
+        for (pos, message) in self.handed.drop_ended(is_live) {
+            self.receipts.end(pos, Outcome::Lapsed, fx);
+            if let Some(ticket) = self.tickets.remove(&pos) {
+                let cause = Box::new(message.cause.error());
+                ticket.settle(Err(SendError::Unconfirmed { pending: false, cause }), fx);
+            }
+            fx.report(&self.uid, message.packet, Undelivered::NotKept);
+        }
+    }
+}
+
+fn is_too_big(packet: &Packet, caps: &Caps) -> bool {
+    packet.cost() as u64 > caps.max_bytes
+        || caps.max_message.is_some_and(|limit| packet.message().data().len() > limit)
+}
+
+/// Messages that could not be kept and went to sessions, by their positions in the log.
+#[derive(Debug, Default)]
+pub(super) struct Handed {
+    messages: BTreeMap<u64, HandedMessage>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct HandedMessage {
+    packet: Arc<Packet>,
+    sessions: Vec<SessionId>,
+    cause: Obstacle,
+}
+
+impl Handed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(super) fn contains(&self, pos: u64) -> bool {
+        self.messages.contains_key(&pos)
+    }
+
+    fn cause(&self, pos: u64) -> Option<Obstacle> {
+        self.messages.get(&pos).map(|message| message.cause)
+    }
+
+    fn insert(&mut self, entry: &LogEntry, sessions: &[Arc<Core>], cause: Obstacle) {
+        let sessions = sessions.iter().map(|core| core.id).collect();
+        let packet = Arc::clone(&entry.packet);
+        self.bytes += packet.cost();
+        self.messages.insert(entry.pos, HandedMessage { packet, sessions, cause });
+    }
+
+    pub(super) fn remove(&mut self, pos: u64) {
+        if let Some(message) = self.messages.remove(&pos) {
+            self.bytes -= message.packet.cost();
+        }
+    }
+
+    fn confirm(&mut self, session: SessionId, upto: u64) -> Vec<u64> {
+        let confirmed = self.messages.range(..=upto);
+        let confirmed = confirmed.filter(|(_, message)| message.sessions.contains(&session));
+        let confirmed: Vec<u64> = confirmed.map(|(pos, _)| *pos).collect();
+        confirmed.iter().for_each(|pos| self.remove(*pos));
+        confirmed
+    }
+
+    fn drop_ended(&mut self, is_live: impl Fn(SessionId) -> bool) -> Vec<(u64, HandedMessage)> {
+        let mut dropped = Vec::new();
+        let ended = self.messages.iter_mut().filter_map(|(pos, message)| {
+            message.sessions.retain(|id| is_live(*id));
+            message.sessions.is_empty().then_some(*pos)
+        });
+        let ended: Vec<u64> = ended.collect();
+        for pos in ended {
+            if let btree_map::Entry::Occupied(message) = self.messages.entry(pos) {
+                let message = message.remove();
+                self.bytes -= message.packet.cost();
+                dropped.push((pos, message));
+            }
+        }
+        dropped
+    }
+}

@@ -1,4 +1,5 @@
 //! What the hub does after a queue operation whose result it does not know, and after a fence that it did not expect.
+#![cfg(feature = "tokio")]
 
 mod common;
 

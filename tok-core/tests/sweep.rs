@@ -1,4 +1,5 @@
 //! Sweeping the queue: expired messages are removed and reported, and a slow queue delays nothing else.
+#![cfg(feature = "tokio")]
 
 mod common;
 

@@ -161,7 +161,9 @@ fn store_job(state: &State, hub: &Inner) -> Option<Job> {
     if !must_store(state, hub) {
         return None;
     }
-    let batch = state.log.unstored_batch(BATCH_MESSAGES, BATCH_BYTES);
+    // What the queue takes as one message it takes as a batch, too.
+    let bytes = hub.queue.caps().max_message.map_or(BATCH_BYTES, |most| most.min(BATCH_BYTES));
+    let batch = state.log.unstored_batch(BATCH_MESSAGES, bytes);
     let accepted = batch.first()?.accepted;
     Some(Job::Store { batch, admit: if accepted { Admit::AlreadyAccepted } else { Admit::WithinLimits } })
 }

@@ -157,8 +157,8 @@ async fn a_page_that_rebinds_its_name_to_loopback_is_answered_with_421() {
     // A page of evil.example, whose name now has the address of this machine.
     let page = |query: &str| of("evil.example\r\nOrigin: http://evil.example", query);
     let local = Gateway::start("").await;
-    // port: text only
-    for host in ["localhost", "127.0.0.1:9001", "127.9.9.9", "[::1]:9001"] {
+    let hosts = ["localhost", "127.0.0.1:9001", "127.9.9.9", "[::1]:9001"]; // port: text only
+    for host in hosts {
         assert_eq!(status(local.ws(), &of(host, "")).await, 101, "{host}");
     }
     assert_eq!(status(local.ws(), &page("")).await, 421);

@@ -168,7 +168,7 @@ async fn killed_between_a_store_and_its_answer_it_keeps_the_order() {
 /// are so many sessions that their closes are spread, over the first half of the time for the drain.
 #[tokio::test]
 async fn killed_in_the_middle_of_its_drain_it_loses_nothing_answered_for() {
-    const ROUNDS: u64 = 6;
+    const ROUNDS: usize = 6;
     const PAIRS: usize = 8;
     const OTHERS: usize = 60;
 
@@ -181,17 +181,22 @@ async fn killed_in_the_middle_of_its_drain_it_loses_nothing_answered_for() {
         let mut gateway = Process::start(&flags).await;
         let addr = gateway.tcp();
         let (mut senders, mut others) = (Vec::new(), Vec::new());
-        for other in 0..OTHERS {
+        // Which sessions are closed first depends on the order of their logins: each round has another.
+        let earlier = OTHERS * round / ROUNDS;
+        for other in 0..earlier {
             others.push(Tcp::settled(addr, &format!("other{other}")).await);
         }
         for pair in 0..PAIRS {
             senders.push(Tcp::settled(addr, &format!("sender{pair}")).await);
         }
+        for other in earlier..OTHERS {
+            others.push(Tcp::settled(addr, &format!("other{other}")).await);
+        }
         let drains = Cell::new(false);
         let killed = async {
             gateway.signal("TERM").await;
             drains.set(true);
-            let moment = Duration::from_millis(50 + round * 230);
+            let moment = Duration::from_millis(50 + round as u64 * 230);
             time::sleep(moment).await; // sleep: nothing is waited for; each round is to be killed at another moment
             gateway.kill().await;
             gateway.ended().await

@@ -21,6 +21,8 @@ mod actor;
 mod cluster;
 mod flags;
 mod goodbye;
+// Without a queue that can fail there is none to watch.
+#[cfg_attr(not(any(feature = "nats", feature = "redb", feature = "redis")), allow(dead_code))]
 mod health;
 mod listeners;
 mod log;

@@ -46,6 +46,7 @@ impl fmt::Debug for QueueName {
 }
 
 /// Gives the hub the queue that the flags ask for, and returns it if it can fail: then `health` watches it.
+#[cfg_attr(not(any(feature = "nats", feature = "redb", feature = "redis")), allow(unused_variables))]
 pub(super) async fn with_queue(
     builder: HubBuilder,
     flags: &Flags,
@@ -57,39 +58,51 @@ pub(super) async fn with_queue(
     let builder = if flags.write_back { builder.durability(Durability::WriteBack) } else { builder };
     let messages = flags.max_queued;
     let bytes = messages.saturating_mul(BYTES_A_MESSAGE).max(8 * MIB);
-    let queue: Arc<dyn Queue> = match &flags.queue {
-        QueueName::None => return Ok((builder, None)),
+    match &flags.queue {
+        QueueName::None => Ok((builder, None)),
         QueueName::Memory => {
             let queue = MemoryQueue::builder()
                 .max_messages(messages)
                 .max_bytes(bytes)
                 .max_total_bytes(bytes.max(256 * MIB))
                 .build()?;
-            return Ok((builder.queue(queue), None));
+            Ok((builder.queue(queue), None))
         }
         #[cfg(feature = "redb")]
         QueueName::Redb(path) => {
             let queue = tok_queue::RedbQueue::builder().max_messages(messages).max_bytes(bytes);
-            Arc::new(queue.open(path).map_err(|error| match error {
+            let queue = queue.open(path).map_err(|error| match error {
                 tok_queue::OpenError::Config(error) => Error::Hub(error),
                 error => unusable("redb", &error),
-            })?)
+            })?;
+            Ok(watched(builder, health, queue))
         }
         #[cfg(feature = "nats")]
         QueueName::Nats(url) => {
             let queue = tok_queue::NatsQueue::builder(url).max_messages(messages).max_bytes(bytes);
-            Arc::new(queue.connect().await.map_err(|error| cannot_connect("nats", error))?)
+            let queue = queue.connect().await.map_err(|error| cannot_connect("nats", error))?;
+            Ok(watched(builder, health, queue))
         }
         #[cfg(feature = "redis")]
         QueueName::Redis(url) => {
             let queue = tok_queue::RedisQueue::builder(url).max_messages(messages).max_bytes(bytes);
-            Arc::new(queue.connect().await.map_err(|error| cannot_connect("redis", error))?)
+            let queue = queue.connect().await.map_err(|error| cannot_connect("redis", error))?;
+            Ok(watched(builder, health, queue))
         }
         // Flags are checked: an engine that is not compiled in does not come here.
         #[allow(unreachable_patterns)]
-        _ => return Err(Error::Queue { engine: "of that kind", cause: "it is not compiled in".to_owned() }),
-    };
-    Ok((builder.queue(health.watch(Arc::clone(&queue))), Some(queue)))
+        _ => Err(Error::Queue { engine: "of that kind", cause: "it is not compiled in".to_owned() }),
+    }
+}
+
+#[cfg(any(feature = "nats", feature = "redb", feature = "redis"))]
+fn watched(
+    builder: HubBuilder,
+    health: &Arc<Health>,
+    queue: impl Queue,
+) -> (HubBuilder, Option<Arc<dyn Queue>>) {
+    let queue: Arc<dyn Queue> = Arc::new(queue);
+    (builder.queue(health.watch(Arc::clone(&queue))), Some(queue))
 }
 
 #[cfg(any(feature = "nats", feature = "redis"))]

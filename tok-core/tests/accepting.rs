@@ -127,6 +127,25 @@ async fn a_message_that_is_neither_kept_nor_confirmed_in_time_is_unconfirmed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_confirms_nothing_makes_one_sender_wait() {
+    let hub = builder().build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    let first = sending(&hub, "alice", "one").await;
+    assert!(matches!(first.await.unwrap(), Err(SendError::Unconfirmed { pending: true, .. })));
+    let second = sending(&hub, "alice", "two").await;
+    assert!(second.is_finished());
+    assert!(matches!(second.await.unwrap(), Err(SendError::Unconfirmed { pending: true, .. })));
+    client.peer.answers(true);
+    client.expect(["one", "two"]).await;
+    client.drain().await;
+    // It confirms again.
+    let third = sending(&hub, "alice", "three").await;
+    assert_eq!(client.drain().await, ["three"]);
+    third.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_not_kept_is_lost_with_its_session_and_reported() {
     for why in ["no queue", "too big", "full", "too big, written ahead"] {
         let journal = Journal::default();

@@ -362,3 +362,93 @@ fn a_queue_on_one_node_is_refused_in_a_cluster() {
     let refused = builder.queue(ReferenceQueue::new()).build();
     assert!(matches!(refused, Err(ConfigError::Conflict(why)) if why.contains("share")));
 }
+
+/// Reports of all nodes, as `NODE WHY TEXT`.
+fn reporting(sim: &Sim, sso: &Sso) -> (Cluster, Reports) {
+    let reports = Reports::default();
+    let nodes = AtomicUsize::new(0);
+    let noted = reports.clone();
+    let cluster = Cluster::with(sim, sso, move |builder| {
+        let (node, reports) = (nodes.fetch_add(1, Ordering::SeqCst), noted.clone());
+        builder.undelivered(move |_, message, why| {
+            reports.note(format!("{node} {why:?} {}", message.as_text().unwrap()));
+        })
+    });
+    (cluster, reports)
+}
+
+#[derive(Clone, Default)]
+#[allow(clippy::disallowed_types)] // tok-core's own is not public.
+struct Reports(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Reports {
+    fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn the_node_of_the_last_session_reports_what_it_left() {
+    each_seed(async |sim| {
+        let (cluster, reports) = reporting(sim, &Sso::PerUser);
+        let mut alice = cluster.login(0, Device::new("alice")).await;
+        alice.answers(false);
+        for text in ["one", "two"] {
+            drop(cluster.hubs[1].send("alice", text).ttl(HOUR).await.unwrap());
+        }
+        assert_eq!(text(&mut alice).await, "one");
+        drop(alice);
+        cluster.rt.sleep(SECOND).await;
+        assert_eq!(reports.lines(), ["0 Left one", "0 Left two"]);
+        // Offline now: the node that stores reports.
+        drop(cluster.hubs[1].send("alice", "three").ttl(HOUR).await.unwrap());
+        // Not again from the same node.
+        let mut alice = cluster.login(0, Device::new("alice")).await;
+        alice.answers(false);
+        drop(alice);
+        cluster.rt.sleep(SECOND).await;
+        assert_eq!(reports.lines(), ["0 Left one", "0 Left two", "1 Stored three", "0 Left three"]);
+    });
+}
+
+#[test]
+fn a_takeover_on_another_node_leaves_nothing() {
+    each_seed(async |sim| {
+        let (cluster, reports) = reporting(sim, &Sso::PerUser);
+        let mut old = cluster.login(0, Device::new("alice")).await;
+        old.answers(false);
+        drop(cluster.hubs[0].send("alice", "one").ttl(HOUR).await.unwrap());
+        let mut new = cluster.login(1, Device::new("alice")).await;
+        new.answers(false);
+        cluster.rt.sleep(SECOND).await;
+        assert_eq!(reports.lines(), Vec::<String>::new());
+        drop(new);
+        cluster.rt.sleep(SECOND).await;
+        assert_eq!(reports.lines(), ["1 Left one"]);
+        drop(old);
+    });
+}
+
+#[test]
+fn a_session_that_stays_on_another_node_leaves_nothing() {
+    each_seed(async |sim| {
+        let (cluster, reports) = reporting(sim, &Sso::PerDevice);
+        let mut phone = cluster.login(0, Device::new("alice").with_id("phone")).await;
+        let mut desktop = cluster.login(1, Device::new("alice").with_id("desktop")).await;
+        phone.answers(false);
+        desktop.answers(false);
+        drop(cluster.hubs[0].send("alice", "one").ttl(HOUR).await.unwrap());
+        drop(phone);
+        cluster.rt.sleep(SECOND).await;
+        assert_eq!(reports.lines(), Vec::<String>::new());
+        drop(desktop);
+        cluster.rt.sleep(SECOND).await;
+        assert_eq!(reports.lines(), ["1 Left one"]);
+    });
+}

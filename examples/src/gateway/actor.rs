@@ -64,7 +64,17 @@ impl Operations {
                 }
                 receipt.sessions()
             }
-            Operation::Queue(uid, ttl) => hub.send(uid, message).ttl(ttl).await.map_err(text)?.sessions(),
+            Operation::Queue(uid, ttl) => match hub.send(uid, message).ttl(ttl).await {
+                Ok(receipt) => receipt.sessions(),
+                // It was sent, and the session goes on: the contract has an error for what can be neither sent nor kept.
+                // While the queue is away there is one all the same, because nothing else tells of that.
+                Err(SendError::Unconfirmed { pending: true, cause })
+                    if !matches!(*cause, SendError::Queue(_)) =>
+                {
+                    1
+                }
+                Err(error) => return Err(text(error)),
+            },
             Operation::Broadcast => hub.broadcast(message).await.map_err(text)?,
             Operation::Room(room) => hub.publish(&room, message).await.map_err(text)?,
             Operation::Join(room) => {

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, btree_map},
     sync::Arc,
+    time::Duration,
 };
 
 use super::State;
@@ -216,7 +217,10 @@ impl State {
     /// The sender of a message waits for a limited time from now on.
     fn limit_wait(&self, hub: &Inner, pos: u64, fx: &mut Effects) {
         if let Some(ticket) = self.tickets.get(&pos) {
-            ticket.limit(hub.runtime.now().saturating_add(hub.settings.send_timeout), fx);
+            let (now, timeout) = (hub.runtime.now(), hub.settings.send_timeout);
+            // Sessions that have confirmed nothing for so long make no further sender wait.
+            let is_in_vain = self.handed.is_overdue(now, timeout);
+            ticket.limit(if is_in_vain { now } else { now.saturating_add(timeout) }, fx);
         }
     }
 
@@ -283,12 +287,13 @@ impl State {
         cause: Obstacle,
         fx: &mut Effects,
     ) {
+        let now = hub.runtime.now();
         self.limit_wait(hub, entry.pos, fx);
         self.log.remove(entry.pos);
         for core in sessions {
             core.slot.lock().push_handed(&entry.packet, entry.pos);
         }
-        self.handed.insert(entry, sessions, cause);
+        self.handed.insert(entry, sessions, cause, now);
         self.feed_all(hub, fx);
     }
 
@@ -364,6 +369,7 @@ struct HandedMessage {
     packet: Arc<Packet>,
     sessions: Vec<SessionId>,
     cause: Obstacle,
+    since: Instant,
 }
 
 impl Handed {
@@ -379,11 +385,16 @@ impl Handed {
         self.messages.get(&pos).map(|message| message.cause)
     }
 
-    fn insert(&mut self, entry: &LogEntry, sessions: &[Arc<Core>], cause: Obstacle) {
+    /// Whether the first of them has been with its sessions for so long.
+    fn is_overdue(&self, now: Instant, time: Duration) -> bool {
+        self.messages.first_key_value().is_some_and(|(_, first)| now.saturating_since(first.since) >= time)
+    }
+
+    fn insert(&mut self, entry: &LogEntry, sessions: &[Arc<Core>], cause: Obstacle, since: Instant) {
         let sessions = sessions.iter().map(|core| core.id).collect();
         let packet = Arc::clone(&entry.packet);
         self.bytes += packet.cost();
-        self.messages.insert(entry.pos, HandedMessage { packet, sessions, cause });
+        self.messages.insert(entry.pos, HandedMessage { packet, sessions, cause, since });
     }
 
     pub(super) fn remove(&mut self, pos: u64) {

@@ -97,7 +97,7 @@ pub(crate) struct Fenced {
 }
 
 impl User {
-    pub(crate) fn new(uid: Uid, hub: &Inner) -> Arc<Self> {
+    pub(crate) fn new(uid: &Uid, hub: &Inner) -> Arc<Self> {
         let state = |user: &Weak<Self>| State {
             uid: uid.clone(),
             user: Weak::clone(user),

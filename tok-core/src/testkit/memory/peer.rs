@@ -8,7 +8,7 @@ use std::{
 use super::{Client, Link, Sent, leave, push, wake};
 use crate::{CloseReason, Message, sync::Mutex, transport::Incoming};
 
-/// The client's end of a [`memory_pair`]. Dropping it closes in good order.
+/// The client's end of a [`memory_pair`](crate::testkit::memory_pair). Dropping it closes in good order.
 pub struct MemoryPeer {
     link: Arc<Mutex<Link>>,
     answers: bool,

@@ -110,7 +110,7 @@ pub enum SendError {
         pending: bool,
         /// Why it could not be stored.
         #[source]
-        cause: Box<SendError>,
+        cause: Box<Self>,
     },
     /// There is no queue to keep the message, and no session to send it to: the user is offline, or did not read what was
     /// sent before.

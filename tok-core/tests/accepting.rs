@@ -69,9 +69,9 @@ async fn unkeeping(why: &str, builder: HubBuilder) -> (Hub, Box<dyn Fn()>) {
             let hub = builder.queue(Arc::clone(&queue)).build().unwrap();
             let moody = Arc::clone(&queue);
             if why == "away" {
-                queue.fail_at_store()
+                queue.fail_at_store();
             } else {
-                queue.fail_late()
+                queue.fail_late();
             }
             (hub, Box::new(move || moody.recover()))
         }

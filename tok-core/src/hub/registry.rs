@@ -33,7 +33,7 @@ impl Registry {
         if let Some(user) = shard.get(uid) {
             return Arc::clone(user);
         }
-        let user = User::new(uid.clone(), hub);
+        let user = User::new(uid, hub);
         shard.insert(uid.clone(), Arc::clone(&user));
         user
     }

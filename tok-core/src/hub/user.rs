@@ -2,6 +2,7 @@
 
 mod admit;
 mod attach;
+mod handed;
 mod left;
 mod receipts;
 mod unread;
@@ -11,12 +12,12 @@ use std::{
     task::Waker,
 };
 
-use self::{admit::Handed, receipts::Receipts};
 pub(crate) use self::{
     admit::{Append, Obstacle},
     left::Left,
     unread::{Held, Look, Offer},
 };
+use self::{handed::Handed, receipts::Receipts};
 use super::{
     Outcome,
     effects::{Effects, Kept, Ticket, Verdict},
@@ -97,7 +98,7 @@ pub(crate) struct Fenced {
 }
 
 impl User {
-    pub(crate) fn new(uid: Uid, hub: &Inner) -> Arc<Self> {
+    pub(crate) fn new(uid: &Uid, hub: &Inner) -> Arc<Self> {
         let state = |user: &Weak<Self>| State {
             uid: uid.clone(),
             user: Weak::clone(user),

@@ -142,6 +142,7 @@ impl State {
             }
             match self.next_step(hub, &entry) {
                 Step::Accept => {
+                    self.goes_on();
                     self.log.accept_first();
                     if let Some(ticket) = self.tickets.remove(&entry.pos) {
                         ticket.settle(Ok(Kept::InMemory), fx);
@@ -200,7 +201,7 @@ impl State {
     }
 
     /// The first message that waits does so for a limited time from now on, and those behind it as long.
-    fn limit_waits(&self, hub: &Inner, fx: &mut Effects) {
+    fn limit_waits(&mut self, hub: &Inner, fx: &mut Effects) {
         if self.first_deadline().is_none() {
             for entry in self.log.all_waiting() {
                 self.limit_wait(hub, entry.pos, fx);
@@ -209,13 +210,19 @@ impl State {
     }
 
     /// The sender of a message waits for a limited time from now on.
-    fn limit_wait(&self, hub: &Inner, pos: u64, fx: &mut Effects) {
+    fn limit_wait(&mut self, hub: &Inner, pos: u64, fx: &mut Effects) {
         if let Some(ticket) = self.tickets.get(&pos) {
             let (now, timeout) = (hub.runtime.now(), hub.settings.send_timeout);
-            // Sessions that have confirmed nothing for so long make no further sender wait.
-            let is_in_vain = self.handed.is_overdue(now, timeout);
+            let since = *self.waiting_since.get_or_insert(now);
+            // Where the first has waited so long in vain, no other is made to wait.
+            let is_in_vain = now.saturating_since(since) >= timeout;
             ticket.limit(if is_in_vain { now } else { now.saturating_add(timeout) }, fx);
         }
+    }
+
+    /// Something that senders may wait for has happened.
+    pub(super) fn goes_on(&mut self) {
+        self.waiting_since = None;
     }
 
     /// The queue did not take the first message that waits.
@@ -281,13 +288,12 @@ impl State {
         cause: Obstacle,
         fx: &mut Effects,
     ) {
-        let now = hub.runtime.now();
         self.limit_wait(hub, entry.pos, fx);
         self.log.remove(entry.pos);
         for core in sessions {
             core.slot.lock().push_handed(&entry.packet, entry.pos);
         }
-        self.handed.insert(entry, sessions, cause, now);
+        self.handed.insert(entry, sessions, cause);
         self.feed_all(hub, fx);
     }
 

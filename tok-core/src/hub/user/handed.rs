@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, btree_map},
     sync::Arc,
-    time::Duration,
 };
 
 use super::{Obstacle, State};
@@ -17,7 +16,6 @@ use crate::{
         packet::Packet,
         session::{Core, SessionId},
     },
-    rt::Instant,
 };
 
 impl State {
@@ -58,7 +56,6 @@ struct HandedMessage {
     packet: Arc<Packet>,
     sessions: Vec<SessionId>,
     cause: Obstacle,
-    since: Instant,
 }
 
 impl Handed {
@@ -74,22 +71,11 @@ impl Handed {
         self.messages.get(&pos).map(|message| message.cause)
     }
 
-    /// Whether the first of them has been with its sessions for so long.
-    pub(super) fn is_overdue(&self, now: Instant, time: Duration) -> bool {
-        self.messages.first_key_value().is_some_and(|(_, first)| now.saturating_since(first.since) >= time)
-    }
-
-    pub(super) fn insert(
-        &mut self,
-        entry: &LogEntry,
-        sessions: &[Arc<Core>],
-        cause: Obstacle,
-        since: Instant,
-    ) {
+    pub(super) fn insert(&mut self, entry: &LogEntry, sessions: &[Arc<Core>], cause: Obstacle) {
         let sessions = sessions.iter().map(|core| core.id).collect();
         let packet = Arc::clone(&entry.packet);
         self.bytes += packet.cost();
-        self.messages.insert(entry.pos, HandedMessage { packet, sessions, cause, since });
+        self.messages.insert(entry.pos, HandedMessage { packet, sessions, cause });
     }
 
     pub(super) fn remove(&mut self, pos: u64) {

@@ -104,9 +104,8 @@ pub enum SendError {
     /// None of them confirmed it. Whether a client has it is unknown, and it is not kept.
     #[error("the message could not be stored and is not confirmed")]
     Unconfirmed {
-        /// If true, [`send_timeout`](crate::HubBuilder::send_timeout) passed for this message, or for one before it that
-        /// is unconfirmed too; a session still has the message and may yet confirm it. If false, all of these sessions
-        /// ended.
+        /// If true, a session still has the message and may yet confirm it, but confirmed nothing within
+        /// [`send_timeout`](crate::HubBuilder::send_timeout). If false, all of these sessions ended.
         pending: bool,
         /// Why it could not be stored.
         #[source]

@@ -267,6 +267,29 @@ async fn at_the_users_limit_a_send_fails_when_nothing_is_confirmed_in_time_and_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_the_limit_of_a_user_who_confirms_nothing_one_sender_waits() {
+    let hub = builder().queue(ReferenceQueue::with_caps(small(1))).build().unwrap();
+    let mut client = login(&hub, "alice").await;
+    client.peer.answers(false);
+    keep(&hub, "alice", "one").await;
+    let first = sending(&hub, "alice", "two").await;
+    assert!(!first.is_finished());
+    assert!(matches!(first.await.unwrap(), Err(SendError::Full)));
+    for text in ["three", "four"] {
+        let send = sending(&hub, "alice", text).await;
+        assert!(send.is_finished());
+        assert!(matches!(send.await.unwrap(), Err(SendError::Full)));
+    }
+    client.peer.answers(true);
+    client.expect(["one"]).await;
+    client.peer.answer(1);
+    settle().await;
+    let five = sending(&hub, "alice", "five").await;
+    assert_eq!(client.drain().await, ["five"]);
+    five.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_the_limit_of_a_user_who_is_offline_a_send_fails_at_once() {
     let hub = builder().queue(ReferenceQueue::with_caps(small(1))).build().unwrap();
     keep(&hub, "alice", "one").await;

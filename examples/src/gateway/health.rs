@@ -228,4 +228,8 @@ impl<Q: Queue> Queue for Watched<Q> {
     fn caps(&self) -> Caps {
         self.queue.caps()
     }
+
+    fn room(&self) -> Option<u64> {
+        self.queue.room()
+    }
 }

@@ -105,6 +105,23 @@ async fn without_a_queue_kept_messages_reach_only_who_is_online() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_kept_is_sent_to_who_is_online() {
+    // More than a queue in memory keeps for one user.
+    let big = format!("Q60|bob|{}", "x".repeat(9 << 20));
+    for flags in ["--max-message 10000000", "--max-message 10000000 --queue none"] {
+        let gateway = Gateway::start(flags).await;
+        let mut alice = Tcp::settled(gateway.tcp(), "alice").await;
+        assert!(alice.ask(&big).await.starts_with("!error "), "bob is offline");
+        let mut bob = Tcp::settled(gateway.tcp(), "uid=bob&confirm=1").await;
+        alice.send(&big).await;
+        assert!(bob.recv().await == big, "{flags}: another message");
+        // With its answer the client confirms what it read.
+        assert_eq!(bob.ask("E").await, "E");
+        assert_eq!(alice.ask("E").await, "E", "{flags}: no error");
+    }
+}
+
+#[tokio::test]
 async fn a_broadcast_reaches_everybody_who_is_online() {
     let gateway = Gateway::start("").await;
     let mut alice = Ws::settled(gateway.ws(), "uid=alice").await;

@@ -50,6 +50,25 @@ async fn is_an_error_while_its_server_is_away<K: Kind>() {
     assert!(err.lines().count() == 1 && err.contains("cannot be reached"), "{err}");
 }
 
+/// While what is stored for a user cannot be read, a transient message is an error for its sender, and does not come later.
+async fn keeps_transient_messages_from_overtaking_what_it_cannot_read<K: Kind>() {
+    let server = Server::<K>::start().unwrap();
+    let gateway = Process::start(&flag(&server)).await;
+    let mut alice = Tcp::login(gateway.tcp(), "alice").await;
+    alice.send("Q600|bob|stored").await;
+    assert_eq!(alice.ask("E").await, "E");
+    server.suspend().unwrap();
+    let mut bob = Tcp::settled(gateway.tcp(), "uid=bob&confirm=1").await;
+    let answer = alice.ask("Tbob|refused").await;
+    assert!(answer.starts_with("!error "), "{answer}");
+    let answer = bob.ask("Erefused").await;
+    assert!(answer.starts_with("!error "), "{answer}");
+    server.resume().unwrap();
+    assert_eq!(bob.recv().await, "Q600|bob|stored");
+    alice.send("Tbob|after").await;
+    assert_eq!(bob.recv().await, "Tbob|after");
+}
+
 /// Waits until a count has grown by so many.
 async fn grows(what: &str, count: &watch::Sender<usize>, by: usize) {
     let mut count = count.subscribe();
@@ -168,6 +187,11 @@ macro_rules! engine {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn nothing_answered_for_is_lost_when_the_server_is_killed_while_messages_flow() {
                 super::loses_nothing_when_its_server_is_killed::<$kind>().await;
+            }
+
+            #[tokio::test]
+            async fn transient_messages_do_not_overtake_what_cannot_be_read() {
+                super::keeps_transient_messages_from_overtaking_what_it_cannot_read::<$kind>().await;
             }
 
             #[tokio::test]

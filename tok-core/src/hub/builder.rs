@@ -222,7 +222,8 @@ impl HubBuilder {
     /// * the queue to give what is stored for the user, before a message that is not to be kept: then
     ///   [`SendError::BacklogUnread`](crate::SendError::BacklogUnread).
     ///
-    /// The time that the queue takes to store a message is not part of it.
+    /// Where one sender has waited for so long and nothing was confirmed, stored or read meanwhile, further senders to
+    /// the same user do not wait. The time that the queue takes to store a message is not part of it.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
         self.settings.send_timeout = timeout;
         self

@@ -2,6 +2,7 @@
 
 mod admit;
 mod attach;
+mod handed;
 mod left;
 mod receipts;
 mod unread;
@@ -11,12 +12,12 @@ use std::{
     task::Waker,
 };
 
-use self::{admit::Handed, receipts::Receipts};
 pub(crate) use self::{
     admit::{Append, Obstacle},
     left::Left,
     unread::{Held, Look, Offer},
 };
+use self::{handed::Handed, receipts::Receipts};
 use super::{
     Outcome,
     effects::{Effects, Kept, Ticket, Verdict},
@@ -30,6 +31,7 @@ use crate::{
     CloseReason, MessageId, SendError, Uid,
     collections::{HashMap, shrink_list, shrink_map},
     queue::{Epoch, Seq},
+    rt::Instant,
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -69,6 +71,8 @@ pub(crate) struct State {
     stuck: Option<(u64, Obstacle)>,
     /// Messages that could not be kept and went to sessions.
     handed: Handed,
+    /// Since when senders wait and nothing is confirmed, stored or read.
+    waiting_since: Option<Instant>,
     /// What the last session left unconfirmed is yet to be reported.
     left: Option<Left>,
     /// Messages whose store failed, so that nobody knows whether the queue has them.
@@ -110,6 +114,7 @@ impl User {
             storing: None,
             stuck: None,
             handed: Handed::default(),
+            waiting_since: None,
             left: None,
             unsure: None,
             receipts: Receipts::default(),
@@ -308,6 +313,7 @@ impl State {
     }
 
     fn log_confirm(&mut self, hub: &Inner, core: &Core, cursor: Cursor, fx: &mut Effects) {
+        self.goes_on();
         self.log.confirm(cursor);
         self.confirm_handed(core, cursor, fx);
         let handed = &self.handed;
@@ -326,6 +332,7 @@ impl State {
                 }
             }
         }
+        self.goes_on();
         let handed = &self.handed;
         self.log.stored(batch, seqs, |pos| handed.contains(pos));
         batch.iter().for_each(|entry| self.handed.remove(entry.pos));

@@ -4,24 +4,18 @@
 //! when there is room in memory, stored by the lane, or, if it cannot be stored, handed to sessions that have been given
 //! everything before it.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
 use super::State;
 use crate::{
     SendError,
     hub::{
-        Outcome,
         effects::{Effects, Kept, Ticket, Verdict},
-        hooks::Undelivered,
         inner::Inner,
         lane,
-        log::{Cursor, LogEntry},
+        log::LogEntry,
         packet::Packet,
-        session::{Core, SessionId},
+        session::Core,
     },
     queue::{Caps, QueueError},
     rt::Instant,
@@ -148,6 +142,7 @@ impl State {
             }
             match self.next_step(hub, &entry) {
                 Step::Accept => {
+                    self.goes_on();
                     self.log.accept_first();
                     if let Some(ticket) = self.tickets.remove(&entry.pos) {
                         ticket.settle(Ok(Kept::InMemory), fx);
@@ -206,7 +201,7 @@ impl State {
     }
 
     /// The first message that waits does so for a limited time from now on, and those behind it as long.
-    fn limit_waits(&self, hub: &Inner, fx: &mut Effects) {
+    fn limit_waits(&mut self, hub: &Inner, fx: &mut Effects) {
         if self.first_deadline().is_none() {
             for entry in self.log.all_waiting() {
                 self.limit_wait(hub, entry.pos, fx);
@@ -215,13 +210,19 @@ impl State {
     }
 
     /// The sender of a message waits for a limited time from now on.
-    fn limit_wait(&self, hub: &Inner, pos: u64, fx: &mut Effects) {
+    fn limit_wait(&mut self, hub: &Inner, pos: u64, fx: &mut Effects) {
         if let Some(ticket) = self.tickets.get(&pos) {
             let (now, timeout) = (hub.runtime.now(), hub.settings.send_timeout);
-            // Sessions that have confirmed nothing for so long make no further sender wait.
-            let is_in_vain = self.handed.is_overdue(now, timeout);
+            let since = *self.waiting_since.get_or_insert(now);
+            // Where the first has waited so long in vain, no other is made to wait.
+            let is_in_vain = now.saturating_since(since) >= timeout;
             ticket.limit(if is_in_vain { now } else { now.saturating_add(timeout) }, fx);
         }
+    }
+
+    /// Something that senders may wait for has happened.
+    pub(super) fn goes_on(&mut self) {
+        self.waiting_since = None;
     }
 
     /// The queue did not take the first message that waits.
@@ -287,13 +288,12 @@ impl State {
         cause: Obstacle,
         fx: &mut Effects,
     ) {
-        let now = hub.runtime.now();
         self.limit_wait(hub, entry.pos, fx);
         self.log.remove(entry.pos);
         for core in sessions {
             core.slot.lock().push_handed(&entry.packet, entry.pos);
         }
-        self.handed.insert(entry, sessions, cause, now);
+        self.handed.insert(entry, sessions, cause);
         self.feed_all(hub, fx);
     }
 
@@ -326,105 +326,9 @@ impl State {
     pub(crate) fn is_handed(&self, pos: u64) -> bool {
         self.handed.contains(pos)
     }
-
-    /// A session has confirmed everything up to `cursor`.
-    pub(super) fn confirm_handed(&mut self, core: &Core, cursor: Cursor, fx: &mut Effects) {
-        for pos in self.handed.confirm(core.id, cursor.pos) {
-            self.receipts.end(pos, Outcome::Confirmed, fx);
-            if let Some(ticket) = self.tickets.remove(&pos) {
-                ticket.settle(Ok(Kept::Confirmed), fx);
-            }
-        }
-    }
-
-    /// Messages whose sessions have all ended are lost.
-    pub(super) fn drop_handed(&mut self, fx: &mut Effects) {
-        let sessions = &self.sessions;
-        let is_live = |id: SessionId| sessions.iter().any(|core| core.id == id && core.slot.lock().is_live());
-        for (pos, message) in self.handed.drop_ended(is_live) {
-            self.receipts.end(pos, Outcome::Lapsed, fx);
-            if let Some(ticket) = self.tickets.remove(&pos) {
-                let cause = Box::new(message.cause.error());
-                ticket.settle(Err(SendError::Unconfirmed { pending: false, cause }), fx);
-            }
-            fx.report(&self.uid, message.packet, Undelivered::NotKept);
-        }
-    }
 }
 
 fn is_too_big(packet: &Packet, caps: &Caps) -> bool {
     packet.cost() as u64 > caps.max_bytes
         || caps.max_message.is_some_and(|limit| packet.message().data().len() > limit)
-}
-
-/// Messages that could not be kept and went to sessions, by their positions in the log.
-#[derive(Debug, Default)]
-pub(super) struct Handed {
-    messages: BTreeMap<u64, HandedMessage>,
-    bytes: usize,
-}
-
-#[derive(Debug)]
-struct HandedMessage {
-    packet: Arc<Packet>,
-    sessions: Vec<SessionId>,
-    cause: Obstacle,
-    since: Instant,
-}
-
-impl Handed {
-    pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    pub(super) fn contains(&self, pos: u64) -> bool {
-        self.messages.contains_key(&pos)
-    }
-
-    fn cause(&self, pos: u64) -> Option<Obstacle> {
-        self.messages.get(&pos).map(|message| message.cause)
-    }
-
-    /// Whether the first of them has been with its sessions for so long.
-    fn is_overdue(&self, now: Instant, time: Duration) -> bool {
-        self.messages.first_key_value().is_some_and(|(_, first)| now.saturating_since(first.since) >= time)
-    }
-
-    fn insert(&mut self, entry: &LogEntry, sessions: &[Arc<Core>], cause: Obstacle, since: Instant) {
-        let sessions = sessions.iter().map(|core| core.id).collect();
-        let packet = Arc::clone(&entry.packet);
-        self.bytes += packet.cost();
-        self.messages.insert(entry.pos, HandedMessage { packet, sessions, cause, since });
-    }
-
-    pub(super) fn remove(&mut self, pos: u64) {
-        if let Some(message) = self.messages.remove(&pos) {
-            self.bytes -= message.packet.cost();
-        }
-    }
-
-    fn confirm(&mut self, session: SessionId, upto: u64) -> Vec<u64> {
-        let confirmed = self.messages.range(..=upto);
-        let confirmed = confirmed.filter(|(_, message)| message.sessions.contains(&session));
-        let confirmed: Vec<u64> = confirmed.map(|(pos, _)| *pos).collect();
-        confirmed.iter().for_each(|pos| self.remove(*pos));
-        confirmed
-    }
-
-    fn drop_ended(&mut self, is_live: impl Fn(SessionId) -> bool) -> Vec<(u64, HandedMessage)> {
-        let mut dropped = Vec::new();
-        let ended = self.messages.iter_mut().filter_map(|(pos, message)| {
-            message.sessions.retain(|id| is_live(*id));
-            message.sessions.is_empty().then_some(*pos)
-        });
-        let ended: Vec<u64> = ended.collect();
-        for pos in ended {
-            if let btree_map::Entry::Occupied(message) = self.messages.entry(pos) {
-                let message = message.remove();
-                self.bytes -= message.packet.cost();
-                dropped.push((pos, message));
-            }
-        }
-        dropped
-    }
 }

@@ -84,6 +84,7 @@ impl State {
         self.sessions.push(Arc::clone(core));
         self.refresh_online(hub);
         self.sessions_gone(fx);
+        self.goes_on();
         self.left = None;
         self.feed(hub, core, fx);
         if let Some(class) = core.class() {

@@ -93,6 +93,7 @@ impl State {
 
     /// A session has been given stored messages.
     pub(crate) fn backlog_read(&mut self, fx: &mut Effects) {
+        self.goes_on();
         self.tell_unread(Look::Read, fx);
     }
 

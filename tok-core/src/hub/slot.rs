@@ -186,6 +186,14 @@ impl Slot {
             && self.unacked.as_ref().is_none_or(|unacked| unacked.len() < MAX_UNACKED)
     }
 
+    /// Returns true if a message that cannot be stored may wait here. Such messages may fill the whole bound: unlike those
+    /// of the log, they have nowhere else to wait.
+    pub(crate) fn has_room_for_handed(&self, backlog: Backlog) -> bool {
+        self.live
+            && self.outbox_bytes < backlog.max_bytes
+            && self.unacked.as_ref().is_none_or(|unacked| unacked.len() < MAX_UNACKED)
+    }
+
     pub(crate) fn push_kept(&mut self, packet: &Arc<Packet>, at: Cursor) {
         self.fed.advance(at);
         if let Some(unacked) = &mut self.unacked {

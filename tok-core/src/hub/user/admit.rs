@@ -274,7 +274,7 @@ impl State {
         }
         let has_all = |core: &&Arc<Core>| {
             let slot = core.slot.lock();
-            slot.has_room_for_kept(hub.settings.backlog) && self.log.is_given_all(slot.fed)
+            slot.has_room_for_handed(hub.settings.backlog) && self.log.is_given_all(slot.fed)
         };
         self.sessions.iter().filter(has_all).cloned().collect()
     }

@@ -186,6 +186,11 @@ impl Slot {
             && self.unacked.as_ref().is_none_or(|unacked| unacked.len() < MAX_UNACKED)
     }
 
+    /// Whether it may be given a message that is not in the log; the user's bound is what limits their bytes.
+    pub(crate) fn takes_handed(&self) -> bool {
+        self.live && self.unacked.as_ref().is_none_or(|unacked| unacked.len() < MAX_UNACKED)
+    }
+
     pub(crate) fn push_kept(&mut self, packet: &Arc<Packet>, at: Cursor) {
         self.fed.advance(at);
         if let Some(unacked) = &mut self.unacked {

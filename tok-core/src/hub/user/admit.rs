@@ -154,7 +154,13 @@ impl State {
                 }
                 Step::Hand(sessions, cause) => self.hand(hub, &entry, &sessions, cause, fx),
                 Step::Refuse(cause) => self.refused(hub, &[entry], fx, || cause.error()),
-                Step::Wait(_) => return self.limit_waits(hub, fx),
+                Step::Wait(obstacle) => {
+                    if obstacle != Obstacle::Away {
+                        // The lane has nothing to try.
+                        self.stick(entry.pos, obstacle);
+                    }
+                    return self.limit_waits(hub, fx);
+                }
                 Step::Store => return,
             }
         }

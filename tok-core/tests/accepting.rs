@@ -165,6 +165,42 @@ async fn a_message_that_is_not_kept_is_lost_with_its_session_and_reported() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_is_not_kept_waits_for_a_session_that_is_still_reading_the_queue() {
+    let queue = Moody::new(ReferenceQueue::with_caps(Caps { max_bytes: 500, ..small(10) }));
+    let hub = builder().queue(Arc::clone(&queue)).build().unwrap();
+    keep(&hub, "alice", "stored").await;
+    queue.pause();
+    let mut client = login(&hub, "alice").await;
+    let send = sending(&hub, "alice", kilobyte("one")).await;
+    assert!(!send.is_finished());
+    queue.resume();
+    assert_eq!(client.drain().await, ["stored".to_owned(), kilobyte("one")]);
+    send.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_not_kept_goes_to_the_session_that_takes_over() {
+    for why in ["no queue", "too big", "full", "too big, written ahead"] {
+        let (hub, _) = unkeeping(why, builder()).await;
+        let mut old = login(&hub, "alice").await;
+        old.peer.answers(false);
+        let sends =
+            [sending(&hub, "alice", kilobyte("one")).await, sending(&hub, "alice", kilobyte("two")).await];
+        old.expect([kilobyte("one"), kilobyte("two")]).await;
+        let mut new = login(&hub, "alice").await;
+        assert_eq!(new.drain().await, [kilobyte("one"), kilobyte("two")], "{why}");
+        for send in sends {
+            let receipt = send.await.unwrap().expect(why);
+            assert_eq!(now_or_never(receipt.outcome()), Some(Outcome::Confirmed), "{why}");
+        }
+        drop(old);
+        new.leave().await;
+        let mut again = login(&hub, "alice").await;
+        assert_eq!(again.drain().await, NOTHING, "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_not_kept_is_refused_where_nobody_is_online() {
     for why in REASONS {
         let journal = Journal::default();

@@ -186,12 +186,9 @@ impl Slot {
             && self.unacked.as_ref().is_none_or(|unacked| unacked.len() < MAX_UNACKED)
     }
 
-    /// Returns true if a message that cannot be stored may wait here. Such messages may fill the whole bound: unlike those
-    /// of the log, they have nowhere else to wait.
-    pub(crate) fn has_room_for_handed(&self, backlog: Backlog) -> bool {
-        self.live
-            && self.outbox_bytes < backlog.max_bytes
-            && self.unacked.as_ref().is_none_or(|unacked| unacked.len() < MAX_UNACKED)
+    /// Whether it may be given a message that is not in the log; the user's bound is what limits their bytes.
+    pub(crate) fn takes_handed(&self) -> bool {
+        self.live && self.unacked.as_ref().is_none_or(|unacked| unacked.len() < MAX_UNACKED)
     }
 
     pub(crate) fn push_kept(&mut self, packet: &Arc<Packet>, at: Cursor) {

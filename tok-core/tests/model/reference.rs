@@ -60,6 +60,8 @@ pub(crate) struct Model {
     now: u64,
     pub(crate) failing: bool,
     logs: [Vec<Kept>; 2],
+    /// Messages that went to sessions because they could not be stored, and that nobody has confirmed.
+    handed: [Vec<Number>; 2],
     /// All that were ever to be kept: a connection is asked about them.
     kept: BTreeSet<Number>,
     /// Every connection that there was.
@@ -73,6 +75,7 @@ impl Model {
             now: 0,
             failing: false,
             logs: [Vec::new(), Vec::new()],
+            handed: [Vec::new(), Vec::new()],
             kept: BTreeSet::new(),
             clients: Vec::new(),
         }
@@ -81,12 +84,19 @@ impl Model {
     pub(crate) fn login(&mut self, user: usize, device: usize) {
         let per_device = self.rules.per_device;
         self.end(CloseReason::Sso, |other| other.user == user && (!per_device || other.device == device));
-        let log = &self.logs[user];
+        let kept = self.logs[user].iter().map(|kept| (Thing::Message(kept.number), false));
+        // A session that takes over may get what the other one had, too.
+        let handed = self.handed[user].iter().map(|number| (Thing::Message(*number), true));
+        let mut waiting: Vec<_> = kept.chain(handed).collect();
+        waiting.sort_by_key(|(thing, _)| match thing {
+            Thing::Message(number) => *number,
+            Thing::Close(_) => Number::MAX,
+        });
         self.clients.push(Client {
             user,
             device,
             live: true,
-            waiting: log.iter().map(|kept| (Thing::Message(kept.number), false)).collect(),
+            waiting: waiting.into(),
             answers: true,
             stuck: false,
             heard: self.now,
@@ -113,6 +123,7 @@ impl Model {
     /// time.
     pub(crate) fn handed(&mut self, user: usize, number: Number) {
         self.kept.insert(number);
+        self.handed[user].push(number);
         for client in self.clients.iter_mut().filter(|client| client.live && client.user == user) {
             client.waiting.push_back((Thing::Message(number), true));
         }
@@ -165,6 +176,7 @@ impl Model {
     /// What one connection confirms is done for the user.
     fn confirm(&mut self, user: usize, upto: Number) {
         self.logs[user].retain(|kept| kept.number > upto);
+        self.handed[user].retain(|number| *number > upto);
         self.need_not_come(user, |number| number <= upto);
     }
 

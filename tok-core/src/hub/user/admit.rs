@@ -154,7 +154,13 @@ impl State {
                 }
                 Step::Hand(sessions, cause) => self.hand(hub, &entry, &sessions, cause, fx),
                 Step::Refuse(cause) => self.refused(hub, &[entry], fx, || cause.error()),
-                Step::Wait(_) => return self.limit_waits(hub, fx),
+                Step::Wait(obstacle) => {
+                    if obstacle != Obstacle::Away {
+                        // The lane has nothing to try.
+                        self.stick(entry.pos, obstacle);
+                    }
+                    return self.limit_waits(hub, fx);
+                }
                 Step::Store => return,
             }
         }
@@ -266,7 +272,8 @@ impl State {
         }
     }
 
-    /// The live sessions that have been given everything before the first message that waits, and have room for it.
+    /// The live sessions that have been given everything before the first message that waits, if there is room for it: as
+    /// many bytes are handed to a user's sessions at most as may wait for one connection.
     fn sessions_given_all(&self, hub: &Inner, packet: &Packet) -> Vec<Arc<Core>> {
         let max_bytes = hub.settings.backlog.max_bytes;
         if !self.handed.is_empty() && self.handed.bytes + packet.cost() > max_bytes {
@@ -274,7 +281,7 @@ impl State {
         }
         let has_all = |core: &&Arc<Core>| {
             let slot = core.slot.lock();
-            slot.has_room_for_handed(hub.settings.backlog) && self.log.is_given_all(slot.fed)
+            slot.takes_handed() && self.log.is_given_all(slot.fed)
         };
         self.sessions.iter().filter(has_all).cloned().collect()
     }

@@ -83,6 +83,7 @@ impl State {
         self.fence_due = hub.relay.is_some();
         self.sessions.push(Arc::clone(core));
         self.refresh_online(hub);
+        self.hand_over(core);
         self.sessions_gone(fx);
         self.goes_on();
         self.left = None;

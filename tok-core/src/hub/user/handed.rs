@@ -29,6 +29,24 @@ impl State {
         }
     }
 
+    /// A session takes the place of others: what they had not confirmed goes to it, where nothing is in between.
+    pub(super) fn hand_over(&mut self, core: &Arc<Core>) {
+        let mut slot = core.slot.lock();
+        if !self.log.is_empty() || !self.log.is_given_all(slot.fed) {
+            return;
+        }
+        let sessions = &self.sessions;
+        let is_live = |id: &SessionId| {
+            sessions.iter().any(|other| other.id == *id && *id != core.id && other.slot.lock().is_live())
+        };
+        for (pos, message) in &mut self.handed.messages {
+            if !message.sessions.iter().any(is_live) {
+                message.sessions = vec![core.id];
+                slot.push_handed(&message.packet, *pos);
+            }
+        }
+    }
+
     /// Messages whose sessions have all ended are lost.
     pub(super) fn drop_handed(&mut self, fx: &mut Effects) {
         let sessions = &self.sessions;

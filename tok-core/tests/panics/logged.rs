@@ -1,25 +1,45 @@
 //! What the log says of a panic.
 
-use std::fmt::{Debug, Write as _};
+use std::{
+    cell::RefCell,
+    fmt::{Debug, Write as _},
+    sync::Once,
+};
 
 use tok_core::{Device, Hub, HubBuilder, Message, Received, Sending, Session, Sso};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
-    subscriber::DefaultGuard,
 };
 
 use super::common::*;
 
-/// Notes each event's level and fields, as long as it is the thread's subscriber.
-struct Log(Journal);
+thread_local! {
+    /// Where the events of this thread's test are noted.
+    static JOURNAL: RefCell<Option<Journal>> = const { RefCell::new(None) };
+}
+
+/// Notes each event's level and fields for the test whose thread it is. It is the process's subscriber: where each test
+/// sets one of its own, tests that run at the same time can switch off each other's events.
+struct Log;
 
 impl Log {
-    fn begin() -> (Journal, DefaultGuard) {
+    /// Begins to note the events of this thread, until the guard is dropped.
+    fn begin() -> (Journal, Noting) {
+        static SET: Once = Once::new();
+        SET.call_once(|| tracing::subscriber::set_global_default(Self).unwrap());
         let journal = Journal::default();
-        let guard = tracing::subscriber::set_default(Self(journal.clone()));
-        (journal, guard)
+        JOURNAL.set(Some(journal.clone()));
+        (journal, Noting)
+    }
+}
+
+struct Noting;
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        JOURNAL.set(None);
     }
 }
 
@@ -36,7 +56,11 @@ impl Subscriber for Log {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
         if event.metadata().target() == "tok" {
-            self.0.note(line.0);
+            JOURNAL.with_borrow(|journal| {
+                if let Some(journal) = journal {
+                    journal.note(line.0);
+                }
+            });
         }
     }
     fn enter(&self, _: &Id) {}

@@ -43,7 +43,7 @@ impl Reports {
         })
     }
 
-    /// Waits until there are so many, which are to be these.
+    /// Waits until there are as many reports as expected, and compares them.
     async fn are(&self, expected: &[&str]) {
         let (lines, changed) = &*self.0;
         let enough = async {

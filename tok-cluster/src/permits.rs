@@ -266,7 +266,7 @@ mod tests {
         drop(waiting.remove(1));
         drop(first);
         assert!(poll(&mut waiting[1]).is_none(), "it is not the next");
-        // Whoever is granted a permit and leaves without it passes it on.
+        // A waiter that is granted a permit and leaves without it passes it on.
         drop(waiting.remove(0));
         let second = poll(&mut waiting[0]).unwrap();
         assert!(poll(&mut waiting[1]).is_none());

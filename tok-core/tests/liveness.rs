@@ -139,7 +139,7 @@ async fn the_write_timeout_does_not_count_time_in_which_nothing_waited() {
     drop(client);
 }
 
-/// Sends a part of a message every second, for so many.
+/// Sends a part of a message every second, for `seconds` seconds.
 async fn upload(client: &Client, bytes: usize, seconds: u64) {
     for _ in 0..seconds {
         pass(secs(1)).await;

@@ -1,4 +1,4 @@
-//! Shutdowns: everybody is told, what is unconfirmed is stored, and they end in time.
+//! Shutdowns: every session gets its goodbye, unconfirmed messages are stored, and the shutdown ends in time.
 #![cfg(feature = "tokio")]
 
 mod common;

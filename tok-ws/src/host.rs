@@ -4,7 +4,7 @@ use http::{HeaderMap, Uri, header, uri::Authority};
 
 /// Which `Host` values are served; requests for others are answered with 421. Ports are ignored.
 ///
-/// It protects a server that trusts whoever can reach it: a web page can give its own name the address of such a server
+/// It protects a server that trusts every client that can reach it: a web page can give its own name the address of such a server
 /// (DNS rebinding). The browser then sends the page's requests there, with an `Origin` of the same host as `Host`.
 ///
 /// ```

@@ -35,7 +35,7 @@ impl Origins {
     }
 
     /// Pages of the host and port that the request itself asks for, over HTTPS alone. For a server in which TLS ends:
-    /// a page over HTTP can come from whoever controls the network in between.
+    /// a page over HTTP can come from an attacker who controls the network in between.
     #[must_use]
     pub fn same_origin() -> Self {
         Self(Policy::SameOrigin)

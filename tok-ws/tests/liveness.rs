@@ -36,7 +36,7 @@ fn impatient() -> [HubBuilder; 2] {
     ]
 }
 
-/// A session, and the client's end of its connection, which holds so many bytes in each direction.
+/// A session, and the client's end of its connection, which holds `buffer` bytes in each direction.
 fn connect(builder: HubBuilder, engine: WsEngine, buffer: usize) -> (DuplexStream, JoinHandle<CloseReason>) {
     let hub = builder.runtime(Tokio).build().unwrap();
     let (near, far) = duplex(buffer);

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     match Flags::parse(env::args_os().skip(1)) {
         Ok(Command::Serve(flags)) => serve(&flags),
         Ok(_) => {
-            // Whoever asked may have closed it.
+            // The reader may have closed it.
             let _ = writeln!(io::stdout(), "{HELP}");
             ExitCode::SUCCESS
         }

@@ -11,7 +11,7 @@ use super::{
     protocol::{RoomInfo, ServerMessage},
 };
 
-/// Clients are told of changes at most so often, whatever the number of logins.
+/// The shortest time between two announcements of changes to clients, however many logins there are.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The pause after an announcement that did not reach everybody.

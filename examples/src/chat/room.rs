@@ -67,7 +67,7 @@ impl Rooms {
         self.lock().rooms.get(room).is_some_and(|members| members.contains_key(&member))
     }
 
-    /// The rooms with most members, at most so many, and their numbers of members.
+    /// The rooms with most members and their numbers of members, at most `most` rooms.
     pub(super) fn largest(&self, most: usize) -> BTreeMap<String, usize> {
         let state = self.lock();
         let mut rooms: Vec<(&String, usize)> =

@@ -36,7 +36,7 @@ const TARGETS: [&str; 2] = ["gateway", "tok"];
 /// Lines that wait for stderr. Further ones are left out: nobody waits for a terminal that is stopped.
 const MAX_WAITING: usize = 1024;
 
-/// Each place in the code that makes events may make so many in each window: clients can cause most of them.
+/// Events that each place in the code may log in one window. Clients can cause most of them.
 const MAX_ALIKE: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
 

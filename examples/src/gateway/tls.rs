@@ -37,7 +37,7 @@ fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|error| unusable(flag, &error))
 }
 
-/// Names the flag and not the file: whoever takes the flag for the key itself must not find the key in a log.
+/// Names the flag and not its value: a user who passes the key itself must not find it in a log.
 fn unusable(flag: &'static str, cause: &dyn std::error::Error) -> Error {
     Error::Tls { flag, cause: in_one_line(cause) }
 }

@@ -57,7 +57,7 @@ impl Bus for Counted {
     }
 }
 
-/// Holds back whoever comes in, until it is opened.
+/// Blocks callers until it is opened.
 #[derive(Default)]
 struct Door {
     state: Mutex<State>,

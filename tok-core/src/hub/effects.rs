@@ -189,7 +189,7 @@ pub(crate) type Verdict = Result<Kept, SendError>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// The queue has it, and so many sessions of other nodes were told.
+    /// The queue has it. The number of sessions on other nodes that were notified.
     Stored(usize),
     /// It is in memory, and will be stored if it is not confirmed.
     InMemory,

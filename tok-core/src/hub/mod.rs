@@ -89,7 +89,7 @@ impl Hub {
     /// [`serve`](Self::serve) decides.
     ///
     /// # Errors
-    /// The refusal that the client is told: 400 for an unusable uid or device id, 503 while draining or full.
+    /// The refusal for the client: 400 for an unusable uid or device id, 503 while draining or full.
     pub fn admit(&self, device: &Device) -> Result<(), Refusal> {
         self.check_login(device).inspect_err(|refusal| {
             event!(INFO, user = ?device.uid(), reason = %refusal.reason(), "a login was refused");

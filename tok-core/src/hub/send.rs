@@ -86,7 +86,7 @@ impl Send {
     }
 }
 
-/// What became of a message that is not kept, on this node.
+/// What became of a transient message on this node.
 enum Here {
     Done(Receipt),
     Unread(UnreadSend),
@@ -115,7 +115,8 @@ fn send_here(hub: &Arc<Inner>, uid: &Uid, message: Message) -> Result<Here, Send
     }
 }
 
-/// The receipt of a message that is not kept and that so many sessions take, `None` if nobody is online on this node.
+/// The receipt of a transient message. `taken` is the number of sessions that take it, `None` if the user has none on
+/// this node.
 fn transient(hub: &Inner, uid: &Uid, message: &Message, taken: Option<usize>) -> Receipt {
     if taken.is_none() && hub.relay.is_none() {
         hub.hooks.undelivered(uid, message, Undelivered::Offline);
@@ -124,7 +125,7 @@ fn transient(hub: &Inner, uid: &Uid, message: &Message, taken: Option<usize>) ->
     Receipt { id: message.id(), sessions, offline, stored: false, place: None }
 }
 
-/// A message that is not kept, behind stored ones that no session has been given yet.
+/// A transient message behind stored messages that no session has received yet.
 struct UnreadSend {
     hub: Arc<Inner>,
     user: Arc<User>,

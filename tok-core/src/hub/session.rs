@@ -268,7 +268,7 @@ impl Core {
         self.confirm == Confirm::Acknowledged
     }
 
-    /// Offers a message that is not kept.
+    /// Offers a transient message.
     pub(crate) fn offer(
         self: &Arc<Self>,
         hub: &Inner,

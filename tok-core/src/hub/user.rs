@@ -79,7 +79,7 @@ pub(crate) struct State {
     pub(crate) unsure: Option<Vec<LogEntry>>,
     receipts: Receipts,
     tickets: HashMap<u64, Arc<Ticket<Verdict>>>,
-    /// Senders whose messages, which are not kept, wait until what is stored has been read.
+    /// Senders of transient messages that wait until the stored messages have been read.
     unread: Vec<Arc<Ticket<Look>>>,
     online: bool,
     /// Logins that have asked the cluster for their epoch, and what other nodes' newer logins fence meanwhile.
@@ -236,11 +236,11 @@ impl State {
             self.expired(entry.pos, fx);
             fx.report(&self.uid, entry.packet, Undelivered::Expired);
         }
-        // What followed them and is not kept goes on.
+        // Transient messages that followed them go on.
         self.feed_all(hub, fx);
     }
 
-    /// A message expired: it leaves memory, if it is still there, and whoever waits for it learns of it.
+    /// A message expired: it leaves memory, if it is still there, and its waiting sender and receipts are woken.
     pub(crate) fn expired(&mut self, pos: u64, fx: &mut Effects) {
         self.log.remove(pos);
         self.receipts.end(pos, Outcome::Lapsed, fx);
@@ -379,7 +379,7 @@ impl State {
             }
         }
         shrink_map(&mut self.tickets);
-        // What followed them and is not kept goes on.
+        // Transient messages that followed them go on.
         self.feed_all(hub, fx);
     }
 

@@ -14,7 +14,7 @@ pub(crate) struct Waiters {
 #[derive(Debug, Default)]
 struct Waiting(BTreeMap<u64, Waker>);
 
-/// One task's place among the waiters. Whoever owns it removes it when the task waits no longer.
+/// One task's place among the waiters. Its owner removes it when the task no longer waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiter(u64);
 

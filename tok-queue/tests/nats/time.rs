@@ -74,7 +74,7 @@ async fn entries_that_older_programs_stored_expire_by_the_servers_clock() {
     assert!(left[2] > Some(HOUR * 24 * 365 * 100), "{left:?}");
 }
 
-/// Nodes see the same time left, whoever stored the entry, and it ends in the middle of a batch, too.
+/// All nodes see the same time left of an entry, whichever node stored it. Entries in the middle of a batch expire too.
 #[tokio::test]
 async fn nodes_see_the_time_that_is_left_on_the_server() {
     let name = prefix();

@@ -286,7 +286,7 @@ impl State {
         self.sessions.iter().filter(has_all).cloned().collect()
     }
 
-    /// Gives the first message that waits to sessions. It is not kept: if none of them confirms it, it is lost.
+    /// Gives the first message that waits to sessions. It is not stored: if no session confirms it, it is lost.
     fn hand(
         &mut self,
         hub: &Inner,

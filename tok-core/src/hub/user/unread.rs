@@ -1,4 +1,4 @@
-//! Messages that are not kept, and the stored ones that they must not overtake.
+//! Transient messages, and the stored messages that they must not overtake.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::hub::{
 pub(crate) enum Offer {
     /// Nobody is there.
     Offline,
-    /// So many sessions take it. It may be held back behind messages that they are being given.
+    /// The number of sessions that take it. They may hold it back behind messages that they are being given.
     Taken(usize),
-    /// So many sessions hold it back, and all of them behind stored messages that have yet to be read from the queue. The
+    /// The number of sessions that hold it back, all of them behind stored messages that have yet to be read from the queue. The
     /// ticket says when to look again.
     Unread(usize, Arc<Ticket<Look>>),
 }
@@ -60,7 +60,7 @@ enum Location {
 }
 
 impl State {
-    /// Offers a message that is not kept to every session, in the order of the log: behind `after`.
+    /// Offers a transient message to every session, in the order of the log: behind `after`.
     pub(crate) fn offer(
         &mut self,
         hub: &Inner,

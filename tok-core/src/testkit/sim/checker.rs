@@ -41,7 +41,7 @@ pub(super) use self::messages::{Sending, Told, text};
 /// | 12 | A session loses its place to a newer login alone; an older fence removes nothing | S: a session closes; the queue is acknowledged to |
 /// | 13 | Each session opens once and closes once; between the two, and only there, its messages are handled, one at a time | S: hooks and actor |
 /// | 14 | Memory and what a connection holds are bounded, and counts are what they count | S |
-/// | 15 | No receiver makes a sender wait: what is not kept is sent in no time, or within `send_timeout` where what is stored is unread; what is kept in bounded time | S: a sender is answered |
+/// | 15 | No receiver makes a sender wait: a transient message is sent in no time, or within `send_timeout` while the backlog is unread; a persistent one in bounded time | S: a sender is answered |
 /// | 16 | A peer that is silent, and a session that ended, are gone in time; nothing waits for ever | S; and [`Stopped::Stuck`](super::Stopped::Stuck) |
 /// | 17 | When all connections are closed nothing is left: sessions, entries, bytes, tasks, timers | Q |
 /// | 18 | What a hook or actor is told is of the user who logged in on that connection | S |

@@ -220,7 +220,7 @@ impl SimRuntime {
         Self { shared: Arc::clone(&self.shared), process }
     }
 
-    /// Steps the wall clock of this process, forward or back, by so many milliseconds. The monotonic clock goes on.
+    /// Steps the wall clock of this process forward or back by `millis` milliseconds. The monotonic clock goes on.
     pub fn step_wall_clock(&self, millis: i64) {
         let mut state = self.shared.state.lock();
         let offset = state.wall_clocks.entry(self.process).or_default();

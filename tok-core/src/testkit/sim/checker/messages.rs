@@ -38,7 +38,7 @@ struct Sent {
     acked: Option<u64>,
     /// A hook refused it for a device.
     refused: bool,
-    /// It was reported as not kept.
+    /// It was reported as `NotKept`.
     not_kept: bool,
     /// The hubs that reported it as left.
     left_by: Vec<usize>,

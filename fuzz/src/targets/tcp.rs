@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use tok_core::{
-    Message,
+    Device, Message,
     testkit::byte_pair,
     transport::{PeerAddr, TransportError},
 };
@@ -115,7 +115,10 @@ pub(crate) fn login(data: &[u8]) {
     }
 
     let Ok(device) = login.device() else {
-        assert!(login.uid().is_none_or(|uid| uid.is_empty() || uid.len() > 255), "refused without a reason");
+        let unusable_uid = login.uid().is_none_or(|uid| uid.is_empty() || uid.len() > 255);
+        let id = login.field_bytes("device").unwrap_or_default();
+        let unusable_id = id.len() > Device::MAX_ID_BYTES || str::from_utf8(&id).is_err();
+        assert!(unusable_uid || unusable_id, "refused without a reason");
         return;
     };
     device.uid().check().expect("a device with an unusable uid");

@@ -11,7 +11,7 @@ use super::{
     inner::Inner,
     log::{Known, LogEntry},
     session::Core,
-    user::{Fenced, Left, Obstacle, State, User},
+    user::{Fenced, Left, Obstacle, Spilling, State, User},
 };
 use crate::{
     queue::{Admit, Epoch, Limit, QueueError, Seq},
@@ -125,6 +125,7 @@ fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize, failed: bool) -> Op
     let job = {
         let mut state = user.lock()?;
         state.storing = None;
+        state.spilling = None;
         state.drop_expired(hub, &mut fx);
         state.set_away(hub, failed, &mut fx);
         let recheck = state.unsure.clone().map(|batch| Job::Recheck { batch });
@@ -139,6 +140,11 @@ fn next_job(hub: &Arc<Inner>, user: &Arc<User>, turn: usize, failed: bool) -> Op
         });
         if let Some(Job::Store { batch, admit: Admit::WithinLimits }) = &job {
             state.storing = batch.first().zip(batch.last()).map(|(first, last)| (first.pos, last.pos));
+        }
+        if let Some(Job::Store { batch, admit: Admit::AlreadyAccepted }) = &job
+            && let (Some(first), Some(last)) = (batch.first(), batch.last())
+        {
+            state.spilling = Some(Spilling { first: first.pos, last: last.pos, messages: batch.len() });
         }
         state.lane = job.is_some();
         job

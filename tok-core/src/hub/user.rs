@@ -67,6 +67,8 @@ pub(crate) struct State {
     pub(crate) away: bool,
     /// The positions of the messages that are being stored.
     pub(crate) storing: Option<(u64, u64)>,
+    /// Accepted messages that are being stored.
+    pub(crate) spilling: Option<Spilling>,
     /// The first message that waits, if the queue did not take it.
     stuck: Option<(u64, Obstacle)>,
     /// Messages that could not be kept and went to sessions.
@@ -91,6 +93,14 @@ pub(crate) struct State {
     pub(crate) fenced: Option<Fenced>,
 }
 
+/// A batch of accepted messages that is being stored: the first and the last position, and how many they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spilling {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) messages: usize,
+}
+
 /// The queue refused an acknowledgement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fenced {
@@ -112,6 +122,7 @@ impl User {
             queue_failing: false,
             away: false,
             storing: None,
+            spilling: None,
             stuck: None,
             handed: Handed::default(),
             waiting_since: None,

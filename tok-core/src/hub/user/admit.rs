@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::State;
+use super::{Spilling, State};
 use crate::{
     SendError,
     hub::{
@@ -121,7 +121,7 @@ impl State {
     /// Whether a message may be kept in memory while a session is there: it has room in the queue, with all that would be
     /// stored before it. The room is reserved then.
     fn accepts_in_memory(&self, hub: &Inner, packet: &Packet) -> bool {
-        if hub.writes_ahead() || self.queue_failing {
+        if hub.writes_ahead() || self.queue_failing || self.takes_uncounted_room() {
             return false;
         }
         let caps = hub.queue.caps();
@@ -130,6 +130,15 @@ impl State {
                 && kept.bytes.saturating_add(packet.cost() as u64) <= caps.max_bytes
         });
         has_room && !is_too_big(packet, &caps) && packet.reserve(&*hub.queue)
+    }
+
+    /// Returns true if a message that is being stored was confirmed or expired meanwhile. It has left memory, and takes room
+    /// in the queue that is not counted before the store is done.
+    fn takes_uncounted_room(&self) -> bool {
+        self.spilling.is_some_and(|Spilling { first, last, messages }| {
+            let left = self.log.after(first.saturating_sub(1)).take_while(|entry| entry.pos <= last).count();
+            left < messages
+        })
     }
 
     /// Goes on with the messages that wait, as far as they can now.

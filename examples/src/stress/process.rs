@@ -129,7 +129,10 @@ impl Gateway {
 
     /// After a drain: how many sessions it had to cut off.
     pub(super) fn cut_off(&self) -> Option<usize> {
-        self.last_words().rsplit_once("cut off ")?.1.parse().ok()
+        let said = fs::read(&self.log).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let drained = said.lines().rev().find(|line| line.contains(" drained "))?;
+        drained.split(' ').find_map(|word| word.strip_prefix("cut_off=")?.parse().ok())
     }
 
     fn last_words(&self) -> String {

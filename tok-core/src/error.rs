@@ -101,7 +101,7 @@ pub enum SendError {
     #[error("the queue of this user is full")]
     Full,
     /// The message could not be stored, and was given to sessions of this node that had been given everything before it.
-    /// None of them confirmed it. Whether a client has it is unknown, and it is not kept.
+    /// No session confirmed it. Whether a client has it is unknown, and it is not stored.
     #[error("the message could not be stored and is not confirmed")]
     Unconfirmed {
         /// If true, a session still has the message and may yet confirm it, but confirmed nothing within

@@ -189,7 +189,7 @@ impl Client {
         self.until_seen(&format!("{names:?} to be online"), |seen| seen.users.iter().eq(names)).await;
     }
 
-    /// Waits until there are these rooms with so many members, and no others.
+    /// Waits until exactly these rooms exist, each with this number of members.
     pub(crate) async fn until_rooms(&mut self, rooms: &[(&str, usize)]) -> usize {
         let expected: BTreeMap<String, usize> =
             rooms.iter().map(|(name, members)| ((*name).to_owned(), *members)).collect();

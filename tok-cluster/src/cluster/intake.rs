@@ -10,7 +10,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use tok_core::{Uid, relay::Audience};
+use tok_core::{Uid, relay::Audience, rt::yield_now};
 
 use super::Inner;
 use crate::{
@@ -231,18 +231,6 @@ async fn run(inner: Weak<Inner>, intake: Arc<Intake>, worker: usize) {
             yield_now().await;
         }
     }
-}
-
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 use super::{hooks::Undelivered, inner::Inner};
 use crate::{
     queue::{Queue, QueueError, Swept},
-    rt::{Instant, Runtime},
+    rt::{Instant, Runtime, yield_now},
     trace::event,
 };
 
@@ -129,16 +129,4 @@ async fn within<T>(runtime: &dyn Runtime, deadline: Instant, future: impl Future
         Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
     })
     .await
-}
-
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -5,7 +5,14 @@ mod smol;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use crate::error::BoxError;
 
@@ -143,6 +150,19 @@ pub trait Runtime: Send + Sync + 'static {
     fn bind(&self) -> Result<Option<Arc<dyn Runtime>>, BoxError> {
         Ok(None)
     }
+}
+
+/// Lets other tasks of the executor run once, on any runtime. Dropping the future has no effect.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl fmt::Debug for dyn Runtime {

@@ -32,7 +32,7 @@ use tok_core::{
 
 use super::{Answer, Metrics};
 
-/// Those who ask are few. One more, and the oldest connection is cut: whoever means to ask has been answered by then.
+/// The most connections at once. One more cuts the oldest, whose request has long been answered.
 const MAX_CONNECTIONS: usize = 64;
 
 /// From accept to the end of the request's head.
